@@ -1,0 +1,124 @@
+"""What can go wrong for a user, as one tree.
+
+    AtcError                      exit code 1
+    ├── UsageError                exit code 2: what was typed cannot be read
+    ├── ModelError                the model itself
+    │   ├── ModelNotFound         no such repository, directory or object
+    │   ├── ModelGated            it exists, and this token may not read it
+    │   └── ModelUnservable       it exists, and no engine here can run it
+    ├── SourceError               a bucket: absent, forbidden or empty
+    ├── OfferError                no machine like that is sold there
+    ├── CloudError                the cloud account or SkyPilot
+    │   ├── CloudNotReady         not enabled, no credentials
+    │   ├── ApiServerUnreachable  SkyPilot's API server does not answer
+    │   └── ProvisionFailed       the machine could not be had
+    ├── DeploymentError           something that llm-atc launched
+    │   ├── DeploymentNotFound    no deployment of that name
+    │   ├── DeploymentBusy        another command is working on it
+    │   ├── NotReady              it did not answer in time
+    │   └── EngineFailed          the engine ended before it answered
+    ├── EngineError               an engine on this machine: install, port, executable
+    ├── SecretMissing             a secret has a name and no value
+    ├── Declined                  the user said no
+    └── Interrupted               exit code 130: Ctrl-C
+
+An error says what happened and names the thing; its hint is a command that can be pasted.
+"""
+
+from __future__ import annotations
+
+
+class AtcError(Exception):
+    """Something a user can understand and mend: `message` says what, `hint` is the command that helps."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+
+class UsageError(AtcError):
+    """What was typed cannot be read: a flag's syntax, or flags that contradict each other."""
+
+    exit_code = 2
+
+
+class ModelError(AtcError):
+    """The model cannot be served as asked."""
+
+
+class ModelNotFound(ModelError):
+    """No repository, directory or object of that name."""
+
+
+class ModelGated(ModelError):
+    """The model exists, and this token may not read it."""
+
+
+class ModelUnservable(ModelError):
+    """The model was found, and holds nothing that an engine can load."""
+
+
+class SourceError(AtcError):
+    """A bucket cannot be used: absent, forbidden, empty, or out of reach."""
+
+
+class OfferError(AtcError):
+    """No machine like that is sold there."""
+
+
+class CloudError(AtcError):
+    """The cloud account, or SkyPilot, refused."""
+
+
+class CloudNotReady(CloudError):
+    """The cloud is not enabled, or its credentials are missing."""
+
+
+class ApiServerUnreachable(CloudError):
+    """SkyPilot's API server does not answer."""
+
+
+class ProvisionFailed(CloudError):
+    """The machine could not be had."""
+
+
+class DeploymentError(AtcError):
+    """Something that llm-atc launched is not as the command needs it."""
+
+
+class DeploymentNotFound(DeploymentError):
+    """No deployment of that name."""
+
+
+class DeploymentBusy(DeploymentError):
+    """Another command is working on this deployment."""
+
+
+class NotReady(DeploymentError):
+    """The endpoint did not answer in time."""
+
+
+class EngineFailed(DeploymentError):
+    """The engine ended before it answered."""
+
+
+class EngineError(AtcError):
+    """An engine cannot be installed or started on this machine."""
+
+
+class SecretMissing(AtcError):
+    """A secret that the deployment needs has no value here."""
+
+
+class Declined(AtcError):
+    """The user was asked, and said no."""
+
+
+class Interrupted(AtcError):
+    """Ctrl-C."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""What should run: pure values and decisions, without files, clock, environment or network."""

@@ -1,0 +1,195 @@
+"""Request + model + machine → Plan: everything that is decided before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from llm_atc.errors import ModelUnservable, OfferError, UsageError
+from llm_atc.plan import llama_cpp, vllm
+from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.engine import EngineName, Machine, Pin
+from llm_atc.plan.model import Format, ModelSpec, Where
+from llm_atc.plan.places import Place
+from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, name_for
+
+CHECKPOINTS = "~/.llm-atc/checkpoints"
+RUNS = {Format.HUGGING_FACE: EngineName.VLLM, Format.GGUF: EngineName.LLAMA_CPP}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will run, where, and how: decided, and holding no secret's value.
+
+    `arguments` follow the engine's own command and model; `accelerators` are in order of preference;
+    `notes` are decisions that a user may wonder about, a sentence each; `disk_size` is GiB.
+    """
+
+    name: str
+    place: Place
+    model: ModelSpec
+    engine: EngineName
+    pin: Pin
+    arguments: tuple[str, ...]
+    accelerators: tuple[Accelerator, ...] = ()
+    num_nodes: int = 1
+    spot: bool = False
+    disk_size: int | None = None
+    image: str | None = None
+    port: int = DEFAULT_PORT
+    port_fixed: bool = False
+    envs: tuple[tuple[str, str], ...] = ()
+    secret_names: tuple[str, ...] = ()
+    auth: bool = True
+    setup: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def key_variable(self) -> str:
+        """The environment variable from which the engine takes its key, or its keys with commas between."""
+        return key_variable(self.engine)
+
+    @property
+    def checkpoint(self) -> str:
+        """What the engine loads on a cloud machine: the hub's id, or the path that the files are put at."""
+        if self.model.ref.where is Where.HUB:
+            return self.model.ref.location
+        folder = f"{CHECKPOINTS}/{name_for(self.model.ref.name)}"
+        return f"{folder}/{self.model.file}" if self.model.file else folder
+
+
+def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None) -> Plan:
+    """Decide everything. `machine` is this one, for a plan that runs here; None plans for a cloud.
+
+    Raises UsageError for flags that contradict each other, ModelUnservable when the chosen engine cannot
+    load the model's format, OfferError when no pinned engine runs on the accelerator.
+    """
+    check_flags(request)
+    engine = choose_engine(request.engine, model)
+    match engine:
+        case EngineName.VLLM:
+            pin, arguments, envs, notes = _plan_vllm(request, model, machine)
+        case EngineName.LLAMA_CPP:
+            pin, envs, notes = llama_cpp.PIN, request.envs, ()
+            gpus = machine.gpus if machine else max((a.count for a in request.accelerators), default=0)
+            arguments = llama_cpp.arguments(model, gpus=gpus)
+        case _:
+            assert_never(engine)
+    names = [name for name, _ in request.secrets]
+    if request.auth:
+        names.append(key_variable(engine))
+    return Plan(
+        name=check_name(request.name or name_for(model.ref.name)),
+        place=request.place,
+        model=model,
+        engine=engine,
+        pin=pin,
+        arguments=(*arguments, *request.engine_args),
+        accelerators=request.accelerators,
+        num_nodes=request.num_nodes,
+        spot=request.spot,
+        disk_size=request.disk_size,
+        image=request.image,
+        port=request.port or DEFAULT_PORT,
+        port_fixed=request.port is not None,
+        envs=tuple(sorted(envs)),
+        secret_names=tuple(dict.fromkeys(names)),
+        auth=request.auth,
+        setup=request.setup,
+        notes=notes,
+    )
+
+
+def check_flags(request: Request) -> None:
+    """Whether the flags can stand together; UsageError names the two that cannot."""
+    check_port(request.port)
+    if request.num_nodes < 1:
+        raise UsageError(
+            f"--num-nodes {request.num_nodes} is not a number of machines.", hint="--num-nodes 1"
+        )
+    if request.disk_size is not None and request.disk_size < 50:
+        raise UsageError(
+            f"--disk-size {request.disk_size} (GiB) does not hold the machine's own software and an engine.",
+            hint="--disk-size 256",
+        )
+    if not request.place.local:
+        if not request.accelerators:
+            raise UsageError(
+                "On a cloud, say which accelerator the model is to run on.",
+                hint="--accelerator L4:1   (or --cloud local for this machine)",
+            )
+        return
+    for flag, given in (
+        ("--accelerator", bool(request.accelerators)),
+        ("--spot", request.spot),
+        ("--disk-size", request.disk_size is not None),
+        ("--image", request.image is not None),
+        ("--num-nodes", request.num_nodes > 1),
+    ):
+        if given:
+            raise UsageError(
+                f"{flag} is for a cloud: --cloud local is this machine.", hint=f"leave {flag} away"
+            )
+
+
+def choose_engine(asked: EngineName | None, model: ModelSpec) -> EngineName:
+    """The engine that loads the model's format; ModelUnservable when the one asked for cannot."""
+    fitting = RUNS[model.format]
+    if asked is None or asked is fitting or not model.looked:
+        return asked or fitting
+    raise ModelUnservable(
+        f"{asked} cannot load {model.ref.name}: it is stored as {model.format}.", hint=f"--backend {fitting}"
+    )
+
+
+def key_variable(engine: EngineName) -> str:
+    """The environment variable from which this engine takes its API key."""
+    return vllm.KEY_VARIABLE if engine is EngineName.VLLM else llama_cpp.KEY_VARIABLE
+
+
+VllmPlan = tuple[Pin, tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]
+
+
+def _plan_vllm(request: Request, model: ModelSpec, machine: Machine | None) -> VllmPlan:
+    if machine is not None:
+        return _plan_vllm_here(request, model, machine)
+    pinned = vllm.pin_for(request.accelerators)
+    if pinned is None:
+        names = ", ".join(str(a) for a in request.accelerators)
+        raise OfferError(
+            f"No pinned vLLM runs on {names}: the oldest that one of them runs on has compute capability "
+            f"{'.'.join(map(str, vllm.PINS[-1].lowest))}.",
+            hint="--accelerator T4:1",
+        )
+    if len(request.keys) > 1 and not pinned.several_keys:
+        raise UsageError(
+            f"vLLM {pinned.pin.version} prints its keys to its log when there are several: give one.",
+            hint="give --api-key once",
+        )
+    arguments = vllm.arguments(
+        model, tensor_parallel=_tensor_parallel(request.accelerators), pipeline_parallel=request.num_nodes
+    )
+    notes = [pinned.why] if pinned.why else []
+    if request.num_nodes > 1:
+        notes.append("Several machines run one model through Ray: this has not been tried on real machines.")
+    if request.image:
+        notes.append("A container image is used as it is: this has not been tried on real machines.")
+    return pinned.pin, (*arguments, *pinned.arguments), request.envs, tuple(notes)
+
+
+def _tensor_parallel(accelerators: tuple[Accelerator, ...]) -> int:
+    """Every accelerator of a machine holds a part; 1 where counts differ: that is settled on the machine."""
+    counts = {a.count for a in accelerators}
+    return counts.pop() if len(counts) == 1 else 1
+
+
+def _plan_vllm_here(request: Request, model: ModelSpec, machine: Machine) -> VllmPlan:
+    arguments = vllm.arguments(model, tensor_parallel=max(machine.gpus, 1))
+    if machine.gpus:
+        return vllm.CURRENT.pin, arguments, request.envs, ()
+    envs = dict(vllm.cpu_environment(machine)) | dict(request.envs)
+    arguments += vllm.cpu_arguments(machine, request.engine_args)
+    note = (
+        f"This machine has no NVIDIA GPU: vLLM {vllm.CPU_PIN.version} runs on its {machine.cpus} CPU cores."
+    )
+    return vllm.CPU_PIN, arguments, tuple(envs.items()), (note,)

@@ -1,0 +1,124 @@
+"""What the user said, as one value; and how the text of flags becomes it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from llm_atc.access import Secret, looks_secret
+from llm_atc.errors import UsageError
+from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.engine import EngineName
+from llm_atc.plan.places import Place
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# SkyPilot's rule for cluster names: sky.utils.common_utils.check_cluster_name_is_valid.
+_CLUSTER = re.compile(r"[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
+DEFAULT_PORT = 8000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One `serve` as it was asked for; None means that the user left it to llm-atc."""
+
+    model: str
+    source: str | None = None
+    name: str | None = None
+    place: Place = field(default_factory=Place)
+    accelerators: tuple[Accelerator, ...] = ()
+    engine: EngineName | None = None
+    engine_args: tuple[str, ...] = ()
+    envs: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, Secret], ...] = ()
+    keys: tuple[Secret, ...] = ()
+    auth: bool = True
+    spot: bool = False
+    disk_size: int | None = None
+    image: str | None = None
+    num_nodes: int = 1
+    port: int | None = None
+    setup: bool = True
+
+
+def read_pairs(texts: Iterable[str], environ: Mapping[str, str], *, flag: str) -> dict[str, str]:
+    """Read `KEY=VAL` and `KEY` (its value then comes from `environ`), several to a text.
+
+    A text that holds one pair is taken whole, so `KEY=a b` is one value; a text is split as a shell would
+    split it only where every part is a pair of its own, so `A=1 B=2` is two.
+    Raises UsageError for a malformed name, an unclosed quote, or a name with no value anywhere.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        for part in _split(text, flag):
+            name, has_value, value = part.partition("=")
+            if not _NAME.fullmatch(name):
+                raise UsageError(
+                    f"{flag} {name!r} is not a variable's name: letters, digits and _ only.",
+                    hint=f"{flag} NAME=VALUE, or {flag} NAME to take the value from your environment",
+                )
+            if not has_value:
+                if name not in environ:
+                    raise UsageError(
+                        f"{flag} {name}: no value was given, and your environment has no {name}.",
+                        hint=f"export {name}=…   or   {flag} {name}=…",
+                    )
+                value = environ[name]
+            if "\0" in value or "\n" in value:
+                raise UsageError(f"{flag} {name}: a value of one line is needed.")
+            pairs[name] = value
+    return pairs
+
+
+def _split(text: str, flag: str) -> list[str]:
+    if not text.strip():
+        raise UsageError(f"{flag} is empty.", hint=f"{flag} NAME=VALUE")
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:
+        if text.count("=") == 1:  # a value with a lone quote in it: it is one pair
+            return [text.strip()]
+        raise UsageError(f"{flag}: a quote in it is never closed.") from error
+    if len(parts) > 1 and not all(_NAME.fullmatch(part.partition("=")[0]) and "=" in part for part in parts):
+        return [text.strip()]
+    return parts
+
+
+def part_secrets(envs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
+    """Part plain variables from those whose names say secret (HF_TOKEN, DB_PASSWORD)."""
+    plain = {name: value for name, value in envs.items() if not looks_secret(name)}
+    return plain, {name: Secret(value) for name, value in envs.items() if looks_secret(name)}
+
+
+def read_accelerators(texts: Iterable[str]) -> tuple[Accelerator, ...]:
+    """Accelerators in order of preference: the flag repeated, or separated by commas; each once."""
+    parts = [part for text in texts for part in text.split(",")]
+    return tuple(dict.fromkeys(Accelerator.parse(part) for part in parts))
+
+
+def check_name(name: str) -> str:
+    """A deployment's name, which is its cluster's name too; UsageError where SkyPilot would refuse it."""
+    if not _CLUSTER.fullmatch(name) or len(name) > 63:
+        fixed = re.sub(r"[^-_.a-zA-Z0-9]", "-", name).strip("-_.")[:63].rstrip("-_.")
+        fixed = fixed if fixed[:1].isalpha() else f"m-{fixed}".rstrip("-")
+        raise UsageError(
+            f"{name!r} cannot name a cluster: it begins with a letter, ends with a letter or digit, and has "
+            "letters, digits, '-', '_' and '.' only, 63 at most.",
+            hint=f"-c {fixed}",
+        )
+    return name
+
+
+def name_for(model: str) -> str:
+    """A deployment's name made from the model's: `Qwen/Qwen3-0.6B` becomes `qwen3-0.6b`."""
+    last = model.rstrip("/").rsplit("/", 1)[-1].lower()
+    cleaned = re.sub(r"[^-.a-z0-9]+", "-", last.removesuffix(".gguf")).strip("-.")[:40].rstrip("-.")
+    return cleaned if cleaned[:1].isalpha() else f"m-{cleaned}".rstrip("-")
+
+
+def check_port(port: int | None) -> int | None:
+    """A port that an ordinary user may listen on, 1024 to 65535; UsageError for any other."""
+    if port is not None and not 1024 <= port <= 65535:
+        raise UsageError(f"--port {port} is not between 1024 and 65535.", hint="--port 8000")
+    return port

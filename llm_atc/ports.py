@@ -1,0 +1,229 @@
+"""What the launcher asks of the world. Every adapter keeps one of these promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from llm_atc.access import Secret
+from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.engine import EngineName, Machine, Pin
+from llm_atc.plan.model import ModelRef, ModelSpec, Runner
+from llm_atc.plan.places import Place
+from llm_atc.plan.plan import Plan
+from llm_atc.plan.progress import Stage
+
+Secrets = Mapping[str, Secret]
+
+
+class MachineState(StrEnum):
+    """The machine as its cloud or this system sees it."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    UP = "up"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+class EngineState(StrEnum):
+    """The engine's process, or the job that runs it."""
+
+    NONE = "none"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a target sees now. `address` is `HOST:PORT`; `hourly` is US dollars an hour, when known."""
+
+    machine: MachineState
+    engine: EngineState = EngineState.NONE
+    address: str | None = None
+    hourly: float | None = None
+    resources: str | None = None
+    detail: str | None = None
+
+
+class Reporter(Protocol):
+    """Where progress is told. Every call returns at once."""
+
+    def stage(self, stage: Stage) -> None:
+        """The given stage has begun; told again, or an earlier one, it changes nothing."""
+
+    def line(self, text: str) -> None:
+        """One line of what SkyPilot or the engine said."""
+
+    def note(self, text: str) -> None:
+        """One sentence for the user, which stays on the screen."""
+
+
+class Target(Protocol):
+    """A place where a plan runs under a name: this machine, or a SkyPilot cluster.
+
+    Calls block until the thing is done and may raise CloudError's, EngineError's and DeploymentError's kinds.
+    """
+
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+        """Bring the machine up and start the engine under `plan.name`; an engine that runs there is replaced.
+
+        Returns when the engine's process or job exists; it is not ready then.
+        """
+
+    def observe(self, name: str) -> Observation:
+        """The truth now. Quiet for a name that was never there: `ABSENT`."""
+
+    def start(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+        """Bring a stopped machine up again and start the engine anew."""
+
+    def stop(self, name: str, report: Reporter) -> None:
+        """Stop engine and machine, keeping the disk. Quiet when it is stopped or gone already."""
+
+    def down(self, name: str, report: Reporter) -> None:
+        """Remove everything, cancelling a launch under way. Quiet when it is gone already."""
+
+    def logs(self, name: str, *, follow: bool, lines: int | None = None) -> Iterator[str]:
+        """The engine's log, last `lines` of it or all; with `follow`, until the engine ends."""
+
+
+class ModelSource(Protocol):
+    """A kind of place that models come from."""
+
+    def look(self, ref: ModelRef, token: Secret | None) -> ModelSpec:
+        """Read names and metadata, no weights. Raises ModelError's or SourceError's kinds."""
+
+
+class Models(Protocol):
+    """All places that models come from."""
+
+    def look(self, ref: ModelRef, token: Secret | None) -> ModelSpec:
+        """See ModelSource.look; the place is chosen by the reference."""
+
+    def fetch(self, model: ModelSpec, report: Reporter) -> str:
+        """Bring a bucket's checkpoint to this machine, and return what an engine here is to load.
+
+        A path for a bucket or a directory, the repository's id for the hub. What is there already, complete,
+        is not copied again.
+        """
+
+
+class Engines(Protocol):
+    """The engines on this machine, each in an environment of its own."""
+
+    def machine(self) -> Machine:
+        """What an engine must know of this machine."""
+
+    def ensure(self, pin: Pin, report: Reporter) -> str:
+        """The path of the pinned engine's executable, installed first when it is not there.
+
+        Raises EngineError when it cannot be installed.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sold:
+    """What the catalogue says of a wish: `exact` is sold as asked; `nearest` are the closest that are."""
+
+    exact: bool
+    nearest: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+class Catalog(Protocol):
+    """What clouds sell."""
+
+    def check(self, place: Place, accelerator: Accelerator) -> Sold:
+        """Whether this cloud sells it there. Raises OfferError when the region or zone is not that cloud's,
+        CloudError when no catalogue can be read. Blocks for ten seconds at most."""
+
+
+class Probe(Protocol):
+    """Asks an endpoint."""
+
+    def healthy(self, address: str) -> bool:
+        """Whether `/health` answers 200. False, not an error, when nothing answers."""
+
+    def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
+        """Ask for one token, or one embedding. None when it came; else what came instead, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What is remembered of a launch. Times are seconds since the epoch; `busy` names who works on it now."""
+
+    name: str
+    plan: Plan
+    created: float
+    started: float
+    busy: str | None = None
+
+
+class Store(Protocol):
+    """Remembers deployments. Safe with several processes at once."""
+
+    def get(self, name: str) -> Deployment | None:
+        """The deployment of that name, or None."""
+
+    def all(self) -> tuple[Deployment, ...]:
+        """Every deployment, by name."""
+
+    def save(self, plan: Plan, now: float) -> None:
+        """Remember this plan under its name, new or again."""
+
+    def forget(self, name: str) -> None:
+        """Remember it no more. Quiet when it is not known."""
+
+    def working(self, name: str, verb: str) -> AbstractContextManager[None]:
+        """Hold the name while a command works on it.
+
+        Raises DeploymentBusy when a living process holds it; a dead one's hold is taken over.
+        """
+
+
+class Vault(Protocol):
+    """Keeps the secrets that a later start needs, on this machine, for its user alone."""
+
+    def put(self, name: str, secrets: Secrets) -> None:
+        """Keep these for the deployment, in place of what was there."""
+
+    def get(self, name: str) -> Secrets:
+        """What is kept; empty when nothing is."""
+
+    def erase(self, name: str) -> None:
+        """Keep nothing any more. Quiet when nothing was."""
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+__all__ = [
+    "Catalog",
+    "Clock",
+    "Deployment",
+    "EngineName",
+    "EngineState",
+    "Engines",
+    "MachineState",
+    "ModelSource",
+    "Models",
+    "Observation",
+    "Probe",
+    "Reporter",
+    "Secrets",
+    "Sold",
+    "Store",
+    "Target",
+    "Vault",
+]

