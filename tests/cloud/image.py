@@ -88,7 +88,9 @@ def install_host_tools() -> None:
     if missing:
         subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=sys.stderr)
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-        subprocess.run(install, check=True, stdout=sys.stderr, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+        subprocess.run(
+            install, check=True, stdout=sys.stderr, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        )
 
 
 def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment] = ENGINES) -> Image:
@@ -103,7 +105,9 @@ def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment]
         for engine in engines:
             key = _key(base_key, _sources("node_engine.sh"), engine.name, engine.requirement)
             name = f"{engine.name}-{key}"
-            layers.append(_layer(cache, name, lambda into, engine=engine: _build_engine(cache, base, engine, into)))
+            layers.append(
+                _layer(cache, name, lambda into, engine=engine: _build_engine(cache, base, engine, into))
+            )
     return Image(layers=tuple(layer / "root" for layer in reversed(layers)), wheels=base / "wheels")
 
 
@@ -217,8 +221,12 @@ def _script(name: str, cache: Path, **variables: str | Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Build what is missing and print the layers, uppermost first."""
     parser = argparse.ArgumentParser(prog="python -m tests.cloud.image", description=main.__doc__)
-    parser.add_argument("--cache", type=Path, default=cache_dir(), help="where to keep it (default: %(default)s)")
-    parser.add_argument("--prune", action="store_true", help="also remove layers and downloads no longer needed")
+    parser.add_argument(
+        "--cache", type=Path, default=cache_dir(), help="where to keep it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="also remove layers and downloads no longer needed"
+    )
     arguments = parser.parse_args(argv)
     image = ensure_image(arguments.cache)
     if arguments.prune:

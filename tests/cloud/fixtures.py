@@ -1,0 +1,62 @@
+"""The ``region`` fixture; load it with ``pytest_plugins = ["tests.cloud.fixtures"]``.
+
+Tests that use it share one region and one worker: mark them ``@pytest.mark.xdist_group("cloud")`` and run
+xdist with ``--dist loadgroup``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cloud.client import SimulatedRegion, simulated_region
+
+REQUIRE = "LLM_ATC_REQUIRE_CLOUD"
+
+
+@pytest.fixture(scope="session")
+def region() -> Iterator[SimulatedRegion]:
+    """A simulated cloud region under the real SkyPilot (seconds; minutes when the image has to be built).
+
+    Skips where the kernel refuses namespaces, and fails there when ``LLM_ATC_REQUIRE_CLOUD=1``.
+    """
+    if reason := _hindrance():
+        if os.environ.get(REQUIRE) == "1":
+            pytest.fail(reason)
+        pytest.skip(f"NO SIMULATED CLOUD, so nothing that launches a machine was tested: {reason}")
+    with simulated_region() as running:
+        yield running
+
+
+def _hindrance() -> str:
+    """Why no machine can be simulated here; empty when it can."""
+    if os.geteuid() != 0:
+        return "simulated machines need root (namespaces, overlay mounts)"
+    namespaces = [
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--net",
+        "--uts",
+        "--ipc",
+        "--time",
+        "--boottime",
+        "-1",
+    ]
+    overlay = (
+        "d=$(mktemp -d) && mount -t tmpfs tmpfs $d && mkdir $d/l $d/u $d/w $d/m && "
+        "mount -t overlay overlay -o lowerdir=$d/l,upperdir=$d/u,workdir=$d/w $d/m"
+    )
+    try:
+        tried = subprocess.run(
+            [*namespaces, "--", "sh", "-c", overlay], capture_output=True, text=True, timeout=30
+        )
+    except OSError as error:
+        return f"unshare does not run: {error}"
+    return (
+        f"the kernel refuses namespaces or overlay mounts: {tried.stderr.strip()}" if tried.returncode else ""
+    )
