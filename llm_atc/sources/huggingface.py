@@ -1,0 +1,118 @@
+"""Models on the Hugging Face Hub, or on whatever hub HF_ENDPOINT names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llm_atc.access import Secret
+from llm_atc.errors import AtcError, ModelGated, ModelNotFound, SourceError
+from llm_atc.plan.checkpoint import read_checkpoint
+from llm_atc.plan.model import ModelRef, ModelSpec
+
+HUB = "https://huggingface.co"
+# Seconds for each of the two questions that a look asks.
+TIMEOUT = 4.0
+_TOKEN_HINT = "give a token that may read it: --secret HF_TOKEN   (or: hf auth login)"  # noqa: S105  a hint
+
+
+class HuggingFace:
+    """The hub. Without a token the one that `hf auth login` left, or HF_TOKEN, is used."""
+
+    def look(self, ref: ModelRef, token: Secret | None) -> ModelSpec:
+        """Read names and metadata, no weights; the revision is pinned to the commit of now.
+
+        Raises ModelNotFound, ModelGated, ModelUnservable; SourceError when the hub does not answer or does
+        not accept the token. Blocks for about ten seconds at most.
+        """
+        from huggingface_hub import HfApi
+
+        endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        value = token.reveal() if token else os.environ.get("HF_TOKEN") or None
+        with _translated(ref, endpoint, given=value is not None):
+            info = HfApi(endpoint=endpoint, token=value).model_info(
+                ref.location, files_metadata=True, timeout=TIMEOUT
+            )
+            sizes = {found.rfilename: found.size or 0 for found in info.siblings or ()}
+            return read_checkpoint(
+                ref,
+                sizes,
+                lambda name, length: _head(endpoint, ref.location, info.sha, name, length, value),
+                revision=info.sha,
+            )
+
+
+def _head(endpoint: str, repo: str, revision: str | None, name: str, length: int, token: str | None) -> bytes:
+    """The first bytes of a file. Gated repositories show their names to everybody, and refuse here."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    headers = build_hf_headers(token=token) | {
+        "Range": f"bytes=0-{length - 1}",
+        "Accept-Encoding": "identity",
+    }
+    url = hf_hub_url(repo, name, revision=revision, endpoint=endpoint)
+    found = b""
+    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as answer:
+        hf_raise_for_status(answer)
+        for piece in answer.iter_bytes():
+            found += piece
+            if len(found) >= length:
+                break
+    return found[:length]
+
+
+@contextmanager
+def _translated(ref: ModelRef, endpoint: str, *, given: bool) -> Iterator[None]:
+    import httpx
+    from huggingface_hub import errors as hub
+
+    shown = _without_user(endpoint)
+    try:
+        yield
+    except hub.GatedRepoError as error:
+        raise ModelGated(
+            f"{ref.location} is gated: "
+            + ("this token's owner has not been given access." if given else "it needs a token."),
+            hint=f"ask for access on {shown}/{ref.location}, then {_TOKEN_HINT}",
+        ) from error
+    except hub.RepositoryNotFoundError as error:
+        raise ModelNotFound(
+            f"No model {ref.location!r} on the hub ({shown}), or it is private.",
+            hint=f"look for its name: {shown}/models?search={ref.location.rsplit('/', 1)[-1]}; "
+            f"for a private one {_TOKEN_HINT}",
+        ) from error
+    except hub.HFValidationError as error:
+        raise ModelNotFound(
+            f"{ref.location!r} cannot be a repository's name.", hint="--name Qwen/Qwen3-0.6B"
+        ) from error
+    except hub.OfflineModeIsEnabled as error:
+        raise SourceError("HF_HUB_OFFLINE forbids asking the hub.", hint="unset HF_HUB_OFFLINE") from error
+    except hub.HfHubHTTPError as error:
+        raise _refused(error, ref, shown) from error
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise SourceError(
+            f"The model hub is out of reach: {shown} does not answer.",
+            hint=f"curl -sSI {shown}   (another hub: HF_ENDPOINT=https://…)",
+        ) from error
+
+
+def _refused(error: Any, ref: ModelRef, shown: str) -> AtcError:
+    status = error.response.status_code
+    if status == 401:
+        return SourceError(
+            "The hub does not accept the token: it is wrong, or has been revoked.",
+            hint="hf auth whoami, then give a new one: --secret HF_TOKEN",
+        )
+    if status == 403:
+        return ModelGated(f"The hub does not let this token read {ref.location}.", hint=_TOKEN_HINT)
+    return SourceError(
+        f"The hub ({shown}) answered HTTP {status} for {ref.location}.", hint=f"curl -sSI {shown}"
+    )
+
+
+def _without_user(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
