@@ -90,7 +90,7 @@ class Repository:
 
 
 class Hub:
-    """The hub, while the `with` block runs. `requests` holds the method and path of each request, in order."""
+    """The hub, while the `with` block runs. `requests` holds each request's method and path, in order."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802  the name is http.server's
+    def do_GET(self) -> None:
         """Answer a question, or send a file."""
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
@@ -164,8 +164,13 @@ class _Handler(BaseHTTPRequestHandler):
                 headers["X-Error-Code"] = refusal.code
             self._send(refusal.status, json.dumps({"error": str(refusal)}).encode(), headers)
 
-    do_HEAD = do_GET
-    do_POST = do_GET
+    def do_HEAD(self) -> None:
+        """Answer as GET does, without the body."""
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        """Answer paths-info, which asks in a body."""
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is http.server's
         """Say nothing."""

@@ -78,7 +78,7 @@ def pull(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Copy a checkpoint from a bucket, verified. Run it again to continue; what is there is not fetched again.
+    """Copy a checkpoint from a bucket, verified. Run it again to continue.
 
     Files of the same name and other content are replaced.
     """

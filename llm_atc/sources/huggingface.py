@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,6 +93,10 @@ def _translated(ref: ModelRef, endpoint: str, *, given: bool) -> Iterator[None]:
         raise SourceError("HF_HUB_OFFLINE forbids asking the hub.", hint="unset HF_HUB_OFFLINE") from error
     except hub.HfHubHTTPError as error:
         raise _refused(error, ref, shown) from error
+    except json.JSONDecodeError as error:
+        raise SourceError(
+            f"{shown} is not a model hub: it answers with a page of its own.", hint=f"curl -sSI {shown}"
+        ) from error
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise SourceError(
             f"The model hub is out of reach: {shown} does not answer.",
