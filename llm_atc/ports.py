@@ -10,7 +10,7 @@ from typing import Protocol
 
 from llm_atc.access import Secret
 from llm_atc.plan.accelerators import Accelerator
-from llm_atc.plan.engine import EngineName, Machine, Pin
+from llm_atc.plan.engine import Machine, Pin
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
@@ -40,13 +40,15 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a target sees now. `address` is `HOST:PORT`; `hourly` is US dollars an hour, when known."""
+    """What a target sees now. `address` is `HOST:PORT`; `hourly` is US dollars an hour, `launched`
+    the epoch second since which that is paid; each when known."""
 
     machine: MachineState
     engine: EngineState = EngineState.NONE
     address: str | None = None
     hourly: float | None = None
     resources: str | None = None
+    launched: float | None = None
     detail: str | None = None
 
 
@@ -70,16 +72,17 @@ class Target(Protocol):
     """
 
     def launch(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
-        """Bring the machine up and start the engine under `plan.name`; an engine that runs there is replaced.
+        """Bring the machine up and start the engine under `plan.name`.
 
-        Returns when the engine's process or job exists; it is not ready then.
+        A stopped machine is started; an engine that runs there is replaced. Returns when the engine's
+        process or job exists; it is not ready then.
         """
 
-    def observe(self, name: str) -> Observation:
-        """The truth now. Quiet for a name that was never there: `ABSENT`."""
+    def observe(self, name: str, *, fresh: bool = False) -> Observation:
+        """The truth now. Quiet for a name that was never there: `ABSENT`.
 
-    def start(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
-        """Bring a stopped machine up again and start the engine anew."""
+        With `fresh` the cloud itself is asked, which takes seconds, rather than what SkyPilot remembers.
+        """
 
     def stop(self, name: str, report: Reporter) -> None:
         """Stop engine and machine, keeping the disk. Quiet when it is stopped or gone already."""
@@ -89,6 +92,16 @@ class Target(Protocol):
 
     def logs(self, name: str, *, follow: bool, lines: int | None = None) -> Iterator[str]:
         """The engine's log, last `lines` of it or all; with `follow`, until the engine ends."""
+
+
+class TargetHere(Target, Protocol):
+    """A target on this machine, which can also run an engine in the terminal that asked for it."""
+
+    def foreground(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+        """Run the engine here until Ctrl-C or SIGTERM, telling its log by `report.line`.
+
+        Returns when it was asked to end; raises EngineFailed when it ends by itself.
+        """
 
 
 class ModelSource(Protocol):
@@ -127,11 +140,16 @@ class Engines(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sold:
-    """What the catalogue says of a wish: `exact` is sold as asked; `nearest` are the closest that are."""
+    """What the catalogue says of a wish.
+
+    `exact` when it is sold as asked; else `nearest` are the closest that are, as text. `unknown` when nobody
+    sells an accelerator of that name; `names` are then all that are sold.
+    """
 
     exact: bool
     nearest: tuple[str, ...] = ()
-    problem: str | None = None
+    unknown: bool = False
+    names: tuple[str, ...] = ()
 
 
 class Catalog(Protocol):
@@ -206,24 +224,3 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
-
-
-__all__ = [
-    "Catalog",
-    "Clock",
-    "Deployment",
-    "EngineName",
-    "EngineState",
-    "Engines",
-    "MachineState",
-    "ModelSource",
-    "Models",
-    "Observation",
-    "Probe",
-    "Reporter",
-    "Secrets",
-    "Sold",
-    "Store",
-    "Target",
-    "Vault",
-]

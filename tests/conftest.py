@@ -1,1 +1,32 @@
+"""What every test shares: the plug-ins with fixtures, and the rule that nothing real may be skipped in CI."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
 pytest_plugins = ["tests.cloud.fixtures"]
+
+REQUIRE = "LLM_ATC_REQUIRE_ALL"
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what was skipped; with xdist this runs in the process that reports."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skipped test fails the run where everything is required."""
+    if os.environ.get(REQUIRE) == "1" and _skipped and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which skipped tests failed the run."""
+    if os.environ.get(REQUIRE) == "1" and _skipped:
+        terminalreporter.section("skipped, and nothing may be skipped here", red=True)
+        for nodeid in _skipped:
+            terminalreporter.line(nodeid)

@@ -14,6 +14,11 @@ from llm_atc.plan.places import Place
 from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, name_for
 
 CHECKPOINTS = "~/.llm-atc/checkpoints"
+# What the task templates read; a user's variable of that name would change what runs.
+RESERVED = frozenset(
+    {"MODEL", "PORT", "AUTH", "ENGINE_VERSION", "ENGINE_REQUIREMENTS", "ENGINE_ARGS"}
+    | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE}
+)
 RUNS = {Format.HUGGING_FACE: EngineName.VLLM, Format.GGUF: EngineName.LLAMA_CPP}
 
 
@@ -103,6 +108,12 @@ def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None
 def check_flags(request: Request) -> None:
     """Whether the flags can stand together; UsageError names the two that cannot."""
     check_port(request.port)
+    taken = RESERVED & {name for name, _ in (*request.envs, *request.secrets)}
+    if taken:
+        raise UsageError(
+            f"{min(taken)} is a variable that llm-atc sets itself.",
+            hint="its flags: --name, --port, --api-key",
+        )
     if request.num_nodes < 1:
         raise UsageError(
             f"--num-nodes {request.num_nodes} is not a number of machines.", hint="--num-nodes 1"
@@ -166,9 +177,7 @@ def _plan_vllm(request: Request, model: ModelSpec, machine: Machine | None) -> V
             f"vLLM {pinned.pin.version} prints its keys to its log when there are several: give one.",
             hint="give --api-key once",
         )
-    arguments = vllm.arguments(
-        model, tensor_parallel=_tensor_parallel(request.accelerators), pipeline_parallel=request.num_nodes
-    )
+    arguments = vllm.arguments(model, tensor_parallel=_tensor_parallel(request))
     notes = [pinned.why] if pinned.why else []
     if request.num_nodes > 1:
         notes.append("Several machines run one model through Ray: this has not been tried on real machines.")
@@ -177,10 +186,11 @@ def _plan_vllm(request: Request, model: ModelSpec, machine: Machine | None) -> V
     return pinned.pin, (*arguments, *pinned.arguments), request.envs, tuple(notes)
 
 
-def _tensor_parallel(accelerators: tuple[Accelerator, ...]) -> int:
-    """Every accelerator of a machine holds a part; 1 where counts differ: that is settled on the machine."""
-    counts = {a.count for a in accelerators}
-    return counts.pop() if len(counts) == 1 else 1
+def _tensor_parallel(request: Request) -> int:
+    """Every accelerator of a machine holds a part. Where counts differ, or there are several machines, it is
+    settled on the machine by the task, and 1 stands for that here."""
+    counts = {a.count for a in request.accelerators}
+    return counts.pop() if len(counts) == 1 and request.num_nodes == 1 else 1
 
 
 def _plan_vllm_here(request: Request, model: ModelSpec, machine: Machine) -> VllmPlan:

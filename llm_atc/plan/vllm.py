@@ -43,7 +43,7 @@ def pin_for(accelerators: tuple[Accelerator, ...]) -> PinnedVllm | None:
     return next((pinned for pinned in PINS if pinned.lowest <= oldest), None)
 
 
-def arguments(model: ModelSpec, *, tensor_parallel: int, pipeline_parallel: int = 1) -> tuple[str, ...]:
+def arguments(model: ModelSpec, *, tensor_parallel: int) -> tuple[str, ...]:
     """The options that follow `vllm serve MODEL` for this model on this many accelerators.
 
     `--tensor-parallel-size` is left out where it is 1, vLLM's default.
@@ -53,8 +53,6 @@ def arguments(model: ModelSpec, *, tensor_parallel: int, pipeline_parallel: int 
         found += ["--revision", model.revision]
     if tensor_parallel > 1:
         found += ["--tensor-parallel-size", str(tensor_parallel)]
-    if pipeline_parallel > 1:
-        found += ["--pipeline-parallel-size", str(pipeline_parallel), "--distributed-executor-backend", "ray"]
     if model.runner is Runner.POOLING:
         found += ["--runner", "pooling"]
     return tuple(found)

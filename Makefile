@@ -1,0 +1,43 @@
+# One command for each thing; `make help` lists them. Each does all its own set-up.
+PYTHON ?= python3
+UV := .tools/bin/uv
+RUN := $(UV) run --frozen
+PYTEST_ARGS ?= -n 2 --dist loadgroup
+
+.PHONY: help setup quickstart test check unit docs bench clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+$(UV):
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools 'uv>=0.9'
+
+setup: $(UV)  ## Install uv and the project's environment
+	$(UV) sync --frozen --quiet
+	sh tests/system_packages.sh
+
+quickstart: setup  ## Make a small model, serve it here with vLLM, and talk to it
+	$(RUN) python examples/quickstart.py
+
+test: setup  ## Run every test, with real engines and a simulated cloud region
+	$(RUN) pytest $(PYTEST_ARGS)
+
+unit: setup  ## Run the tests that take seconds
+	$(RUN) pytest tests/unit tests/golden
+
+check: setup  ## Format, lint, types, layers, dependencies, documentation
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) deptry .
+	$(RUN) python docs/generate_cli.py --check
+
+docs: setup  ## Write the command line's reference anew
+	$(RUN) python docs/generate_cli.py
+
+bench: setup  ## Run every benchmark
+	$(RUN) python -m benchmarks.cli
+
+clean:  ## Remove what was built here
+	rm -rf .venv .tools dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

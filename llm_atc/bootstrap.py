@@ -1,0 +1,53 @@
+"""The only place where adapters meet ports."""
+
+from __future__ import annotations
+
+import time
+
+import llm_atc
+from llm_atc.engines.installer import EnginesHere
+from llm_atc.launcher import World
+from llm_atc.plan.plan import Plan
+from llm_atc.probe import HttpProbe
+from llm_atc.render.task import document, task, template_for
+from llm_atc.settings import Settings
+from llm_atc.sources.models import AllModels
+from llm_atc.store.database import Database
+from llm_atc.store.task_templates import load_template
+from llm_atc.store.vault import FileVault
+from llm_atc.targets.local import LocalTarget
+from llm_atc.targets.sky_catalog import SkyCatalog
+from llm_atc.targets.sky_vm import SkyVm
+
+
+class SystemClock:
+    """The Clock of the system."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def world(settings: Settings) -> World:
+    """Every port, filled with what really does it."""
+    engines = EnginesHere(settings.home)
+    models = AllModels(settings.home)
+    return World(
+        here=LocalTarget(settings.home, engines, models),
+        cloud=SkyVm(render),
+        models=models,
+        engines=engines,
+        catalog=SkyCatalog(),
+        probe=HttpProbe(),
+        store=Database.at(settings.home / "state.db"),
+        vault=FileVault(settings.home / "secrets"),
+        clock=SystemClock(),
+        environ=settings.environ,
+    )
+
+
+def render(plan: Plan) -> str:
+    """The plan as a SkyPilot task's text, from the template that ships for it."""
+    return document(plan, task(plan, load_template(template_for(plan))), llm_atc.__version__)

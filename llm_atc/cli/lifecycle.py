@@ -1,0 +1,132 @@
+"""`llm-atc stop`, `start`, `restart` and `down`: for one deployment, several, or all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from llm_atc.cli.options import All, AsJson, DetachRun, Names, Timeout, Yes, asking
+from llm_atc.cli.serve import open_world
+from llm_atc.errors import AtcError, UsageError
+
+
+def _each(
+    names: list[str] | None, everything: bool, act: Callable[[str], None], all_names: list[str]
+) -> None:
+    """Act on every name; one that fails does not keep the others from it, and its error comes at the end."""
+    if bool(names) is everything:
+        raise UsageError("Say which deployments: their names, or --all.", hint="llm-atc status")
+    failed: AtcError | None = None
+    for name in dict.fromkeys(all_names if everything else names or ()):
+        try:
+            act(name)
+        except AtcError as error:
+            if error.exit_code == 130:
+                raise
+            if failed is not None:
+                from llm_atc.cli.main import show_error
+
+                show_error(failed)
+            failed = error
+    if failed is not None:
+        raise failed
+
+
+def stop(names: Names = None, everything: All = False, as_json: AsJson = False) -> None:
+    """Stop engines and machines; disks and keys are kept for `start`."""
+    from llm_atc import launcher
+    from llm_atc.cli import output
+    from llm_atc.cli.progress import Progress
+
+    world, done = open_world(), []
+
+    def act(name: str) -> None:
+        done.append(launcher.stop(world, name, Progress()))
+        if not as_json:
+            typer.echo(f"{name} is stopped. Bring it back with: llm-atc start {name}", err=True)
+
+    try:
+        _each(names, everything, act, [d.name for d in world.store.all()])
+    finally:
+        if as_json:
+            output.print_json([output.status_facts(status) for status in done])
+
+
+def start(
+    names: Names = None,
+    everything: All = False,
+    detach_run: DetachRun = False,
+    timeout: Timeout = 3600,
+    as_json: AsJson = False,
+) -> None:
+    """Bring stopped deployments back, each with the key that it had."""
+    _bring_back(names, everything, detach_run, timeout, as_json)
+
+
+def restart(
+    names: Names = None,
+    everything: All = False,
+    detach_run: DetachRun = False,
+    timeout: Timeout = 3600,
+    as_json: AsJson = False,
+) -> None:
+    """End engines and start them anew, on the machines that they have."""
+    _bring_back(names, everything, detach_run, timeout, as_json, ended_first=True)
+
+
+def _bring_back(
+    names: list[str] | None,
+    everything: bool,
+    detach_run: bool,
+    timeout: float,
+    as_json: bool,
+    *,
+    ended_first: bool = False,
+) -> None:
+    from llm_atc import launcher
+    from llm_atc.cli import output
+    from llm_atc.cli.progress import Progress
+    from llm_atc.launcher import Until
+
+    world, done = open_world(), []
+    until = Until.SET_UP if detach_run else Until.READY
+
+    def act(name: str) -> None:
+        with Progress() as report:
+            begin = launcher.restart if ended_first else launcher.start
+            status = begin(world, name, report, until=until, timeout=timeout)
+        done.append(status)
+        if not as_json and until is Until.READY:
+            output.print_landed(launcher.endpoint(world, name), local=status.hourly is None)
+
+    try:
+        _each(names, everything, act, [d.name for d in world.store.all()])
+    finally:
+        if as_json:
+            output.print_json([output.status_facts(status) for status in done])
+
+
+def down(names: Names = None, everything: All = False, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Remove machines, disks, keys and all that is remembered. Asks first."""
+    from llm_atc import launcher
+    from llm_atc.cli import output
+    from llm_atc.cli.progress import Progress
+
+    world, done = open_world(), []
+    wanted = [d.name for d in world.store.all()] if everything else names or []
+    if wanted:
+        asking(yes)(f"Remove {', '.join(wanted)}, with disk and keys?")
+
+    def act(name: str) -> None:
+        status = launcher.down(world, name, Progress())
+        done.append(status)
+        if not as_json:
+            cost = f" It cost about ${status.spent:.2f}." if status.spent is not None else ""
+            typer.echo(f"{name} is gone: machine, disk and keys.{cost}", err=True)
+
+    try:
+        _each(names, everything, act, [d.name for d in world.store.all()])
+    finally:
+        if as_json:
+            output.print_json([output.status_facts(status) for status in done])

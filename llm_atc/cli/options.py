@@ -1,0 +1,54 @@
+"""Every option that commands share, declared once, and the few values that the parser alone cannot read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from llm_atc.errors import Declined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What stands on the command line beside options: `engine_args` are the words after `--`."""
+
+    engine_args: tuple[str, ...] = ()
+
+
+Names = Annotated[list[str] | None, typer.Argument(help="One deployment, or several.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="The deployment.", show_default=False)]
+All = Annotated[bool, typer.Option("--all", "-a", help="Every deployment.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+DetachRun = Annotated[
+    bool,
+    typer.Option("--detach-run", "--detach_run", "-d", help="Return once the engine's process runs."),
+]
+DetachSetup = Annotated[
+    bool,
+    typer.Option("--detach-setup", "--detach_setup", help="Return once the machine has the job."),
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=1, help="Seconds to wait for the endpoint's first answer.")
+]
+
+
+def asking(yes: bool) -> Callable[[str], None]:
+    """A function that asks a question and raises Declined at a no; `--yes` answers for the user.
+
+    Where nobody can answer, because there is no terminal, the answer is no.
+    """
+
+    def ask(question: str) -> None:
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise Declined(f"{question} There is no terminal to answer on.", hint="add --yes")
+        if not typer.confirm(question, err=True):
+            raise Declined("Nothing was done.")
+
+    return ask

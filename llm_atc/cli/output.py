@@ -1,0 +1,125 @@
+"""How results look: data on stdout, talk on stderr; for people through rich, for machines as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from llm_atc.launcher import Endpoint, Status
+
+STYLES = {
+    "ready": "green",
+    "starting": "yellow",
+    "launching": "yellow",
+    "failed": "red",
+    "broken": "red",
+    "stopped": "dim",
+    "gone": "dim",
+}
+
+
+def talk() -> Console:
+    """The console for talk: stderr, unwrapped where it is no terminal."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def data() -> Console:
+    """The console for data: stdout, never wrapped."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 200
+    return Console(highlight=False, width=width)
+
+
+def print_json(value: Any) -> None:
+    """The value on stdout, as JSON of two spaces."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def status_facts(status: Status) -> dict[str, Any]:
+    """A status as `--json` prints it. Money is US dollars; `since` is an epoch second. No key is in it."""
+    return {
+        "name": status.name,
+        "model": status.model,
+        "engine": status.engine,
+        "where": status.where,
+        "state": str(status.state),
+        "endpoint": status.url,
+        "hourly": status.hourly,
+        "spent": status.spent,
+        "since": status.since,
+        "detail": status.detail,
+    }
+
+
+def print_statuses(statuses: Iterable[Status]) -> None:
+    """Deployments as a table on stdout."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("NAME", "STATE", "MODEL", "ENGINE", "WHERE", "ENDPOINT", "$/H", "SPENT"):
+        table.add_column(heading, overflow="fold")
+    details = []
+    for status in statuses:
+        table.add_row(
+            status.name,
+            f"[{STYLES[status.state]}]{status.state}[/]",
+            status.model,
+            status.engine,
+            status.where,
+            status.url or "",
+            _money(status.hourly),
+            _money(status.spent),
+        )
+        if status.detail:
+            details.append(f"{status.name}: {status.detail}")
+    data().print(table)
+    for line in details:
+        talk().print(line, style="dim", markup=False)
+
+
+def _money(dollars: float | None) -> str:
+    return "" if dollars is None else f"{dollars:.2f}"
+
+
+def curl_line(endpoint: Endpoint) -> str:
+    """A command that asks the endpoint for its models, with the key that it takes."""
+    header = f' -H "Authorization: Bearer {endpoint.key.reveal()}"' if endpoint.key else ""
+    return f"curl {endpoint.url}/v1/models{header}"
+
+
+def env_lines(endpoint: Endpoint) -> str:
+    """The variables that OpenAI's clients read, as lines for a shell's `eval` or an env file."""
+    key = endpoint.key.reveal() if endpoint.key else "none"
+    return f"OPENAI_BASE_URL={endpoint.url}/v1\nOPENAI_API_KEY={key}"
+
+
+def endpoint_facts(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint as `endpoint --json` prints it, with its key: the command exists to hand it over."""
+    return {
+        "name": endpoint.name,
+        "model": endpoint.model,
+        "endpoint": endpoint.url,
+        "base_url": f"{endpoint.url}/v1",
+        "api_key": endpoint.key.reveal() if endpoint.key else None,
+    }
+
+
+def print_landed(endpoint: Endpoint, *, local: bool) -> None:
+    """What a user wants to know when the endpoint has answered."""
+    console = data()
+    for label, value in (
+        ("Endpoint", f"{endpoint.url}/v1"),
+        ("Model", endpoint.model),
+        ("Try", curl_line(endpoint)),
+        ("Stop", f"llm-atc stop {endpoint.name}"),
+        ("Remove", f"llm-atc down {endpoint.name}" + ("" if local else "   (ends every cost)")),
+    ):
+        console.print(f"{label:<9} {value}", markup=False, soft_wrap=True)

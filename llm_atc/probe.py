@@ -1,0 +1,60 @@
+"""Asks an endpoint: is it healthy, and does it really answer?"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+
+from llm_atc.access import Secret
+from llm_atc.plan.model import Runner
+
+HEALTH_SECONDS = 3.0
+ANSWER_SECONDS = 120.0
+
+
+class HttpProbe:
+    """The Probe, over plain HTTP/1.1; one connection for each question, as a new client would have."""
+
+    def healthy(self, address: str) -> bool:
+        try:
+            return _ask(address, "GET", "/health", None, None, HEALTH_SECONDS)[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
+        if runner is Runner.POOLING:
+            path, body = "/v1/embeddings", {"model": model, "input": "Hello"}
+        else:
+            path, body = "/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1}
+        try:
+            status, text = _ask(address, "POST", path, body, key, ANSWER_SECONDS)
+        except (OSError, http.client.HTTPException) as error:
+            return f"the connection broke ({type(error).__name__})"
+        if status != 200:
+            return f"{path} answered {status}: {text[:200]}"
+        try:
+            return None if _holds_answer(json.loads(text)) else f"{path} answered without a result"
+        except (ValueError, KeyError, IndexError, TypeError):
+            return f"{path} answered no JSON that can be read"
+
+
+def _holds_answer(answer: dict[str, Any]) -> bool:
+    if "choices" in answer:
+        return isinstance(answer["choices"][0]["text"], str)
+    return len(answer["data"][0]["embedding"]) > 0
+
+
+def _ask(
+    address: str, method: str, path: str, body: object | None, key: Secret | None, seconds: float
+) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(address, timeout=seconds)
+    headers = {"Content-Type": "application/json"}
+    if key is not None:
+        headers["Authorization"] = f"Bearer {key.reveal()}"
+    try:
+        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        response = connection.getresponse()
+        return response.status, response.read(1_000_000).decode(errors="replace")
+    finally:
+        connection.close()

@@ -1,0 +1,110 @@
+"""Waiting for an endpoint: health and one generated token, or the engine's end and its cause.
+
+Health alone proves nothing: an engine can say healthy and die at its first request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+from llm_atc.access import Secret
+from llm_atc.errors import AtcError, EngineFailed, NotReady
+from llm_atc.plan.diagnosis import diagnose
+from llm_atc.plan.plan import Plan
+from llm_atc.plan.progress import Stage, stage_of
+from llm_atc.ports import Clock, EngineState, MachineState, Observation, Probe, Reporter, Target
+
+OBSERVE_EVERY = 5.0
+ASK_EVERY = 0.5
+REFUSALS = 3
+LOG_LINES = 400
+
+
+def wait_until_ready(
+    target: Target,
+    probe: Probe,
+    clock: Clock,
+    plan: Plan,
+    key: Secret | None,
+    report: Reporter,
+    *,
+    timeout: float,
+    running_is_enough: bool = False,
+) -> None:
+    """Return when the endpoint has answered once; `timeout` is seconds.
+
+    With `running_is_enough`, return when the engine's process runs. Raises EngineFailed with the cause when
+    the engine ends, NotReady when the time is over or the endpoint is healthy and answers nothing.
+    """
+    deadline = clock.now() + timeout
+    seen = Observation(machine=MachineState.STARTING)
+    next_look, refusals = 0.0, 0
+    with _following(target, plan.name, report) as tail:
+        while True:
+            if clock.now() >= next_look:
+                seen = target.observe(plan.name)
+                _check_alive(target, plan, seen, tail)
+                next_look = clock.now() + (OBSERVE_EVERY if seen.address else ASK_EVERY)
+            if running_is_enough and seen.engine is EngineState.RUNNING:
+                return
+            if seen.address is not None and probe.healthy(seen.address):
+                problem = probe.answers(seen.address, plan.model.ref.name, plan.model.runner, key)
+                if problem is None:
+                    report.stage(Stage.READY)
+                    return
+                refusals, next_look = refusals + 1, 0.0
+                if refusals >= REFUSALS:
+                    raise NotReady(
+                        f"{plan.name} says it is healthy, and answers no request: {problem}",
+                        hint=f"llm-atc logs {plan.name}",
+                    )
+            if clock.now() >= deadline:
+                raise NotReady(
+                    f"{plan.name} did not answer within {timeout:.0f} seconds. It goes on starting.",
+                    hint=f"llm-atc logs {plan.name} -f",
+                    details=tuple(tail)[-5:],
+                )
+            clock.sleep(ASK_EVERY)
+
+
+def _check_alive(target: Target, plan: Plan, seen: Observation, tail: deque[str]) -> None:
+    if seen.machine in (MachineState.ABSENT, MachineState.STOPPED) and seen.engine is not EngineState.ENDED:
+        raise EngineFailed(
+            f"The machine of {plan.name} is {seen.machine}: it was taken away while the engine started.",
+            hint=f"llm-atc start {plan.name}",
+        )
+    if seen.engine is not EngineState.ENDED:
+        return
+    log = list(tail)
+    with contextlib.suppress(AtcError):
+        log = list(target.logs(plan.name, follow=False, lines=LOG_LINES)) or log
+    found = diagnose("\n".join(log))
+    raise EngineFailed(
+        f"{plan.engine} could not start. {found.cause}", hint=found.advice, details=found.lines
+    )
+
+
+@contextlib.contextmanager
+def _following(target: Target, name: str, report: Reporter) -> Iterator[deque[str]]:
+    """Read the engine's log beside the waiting, tell its lines and stages, and keep the last of them."""
+    tail: deque[str] = deque(maxlen=LOG_LINES)
+    done = threading.Event()
+
+    def read() -> None:
+        with contextlib.suppress(AtcError):
+            for line in target.logs(name, follow=True):
+                if done.is_set():
+                    return
+                tail.append(line)
+                if stage := stage_of(line):
+                    report.stage(stage)
+                report.line(line)
+
+    threading.Thread(target=read, daemon=True, name=f"log of {name}").start()
+    try:
+        yield tail
+    finally:
+        done.set()

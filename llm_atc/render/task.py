@@ -1,0 +1,88 @@
+"""Plan → SkyPilot task: values set in the structure of a task template, never in its scripts."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from typing import Any
+
+from llm_atc.plan.engine import EngineName
+from llm_atc.plan.model import Where
+from llm_atc.plan.plan import CHECKPOINTS, Plan
+from llm_atc.plan.request import name_for
+from llm_atc.render.yaml import dump
+
+SKYPILOT = "0.14.1"
+Task = dict[str, Any]
+
+
+def template_for(plan: Plan) -> str:
+    """The file in `task_templates/` that this plan fills."""
+    if plan.engine is EngineName.LLAMA_CPP:
+        return "llama_cpp.yaml"
+    return "vllm_nodes.yaml" if plan.num_nodes > 1 else "vllm.yaml"
+
+
+def task(plan: Plan, template: Task) -> Task:
+    """The task that SkyPilot launches. Secrets stand there by name, with null for their value."""
+    filled = copy.deepcopy(template)
+    filled["name"] = plan.name
+    filled["resources"] = _resources(plan)
+    filled["num_nodes"] = plan.num_nodes
+    filled["envs"] |= {
+        "MODEL": plan.checkpoint,
+        "PORT": str(plan.port),
+        "AUTH": "key" if plan.auth else "none",
+        "ENGINE_VERSION": plan.pin.version,
+        "ENGINE_REQUIREMENTS": json.dumps([*plan.pin.requirements, *_beside(plan)]),
+        "ENGINE_ARGS": json.dumps(list(plan.arguments)),
+        **dict(plan.envs),
+    }
+    filled["secrets"] = dict.fromkeys(plan.secret_names)
+    mounts = _file_mounts(plan)
+    if mounts:
+        filled["file_mounts"] = mounts
+    order = ("name", "resources", "num_nodes", "file_mounts", "envs", "secrets", "setup", "run")
+    return {key: filled[key] for key in order if filled.get(key)}
+
+
+def _beside(plan: Plan) -> tuple[str, ...]:
+    return ("ray[default]",) if plan.num_nodes > 1 else ()
+
+
+def _resources(plan: Plan) -> Task:
+    accelerators = [str(accelerator) for accelerator in plan.accelerators]
+    found: Task = {
+        "infra": plan.place.infra,
+        # A list is SkyPilot's way to say: in this order of preference.
+        "accelerators": accelerators[0] if len(accelerators) == 1 else accelerators,
+        "use_spot": plan.spot or None,
+        "disk_size": plan.disk_size,
+        "image_id": plan.image,
+        "ports": plan.port,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _file_mounts(plan: Plan) -> Task:
+    ref = plan.model.ref
+    if ref.where is Where.HUB:
+        return {}
+    return {f"{CHECKPOINTS}/{name_for(ref.name)}": ref.location}
+
+
+def document(plan: Plan, filled: Task, version: str) -> str:
+    """The task as a file that `sky launch` accepts, with that command in the comment at its head."""
+    words = ["sky", "launch", "FILE", "-c", plan.name]
+    for name in plan.secret_names:
+        words += ["--secret", name]
+    lines = [
+        f"# {plan.model.ref.name} on {plan.engine} {plan.pin.version}, rendered by llm-atc {version} "
+        f"for SkyPilot {SKYPILOT}. Launch it with:",
+        f"#   {shlex.join(words)}",
+    ]
+    if plan.secret_names:
+        lines.append("# Each secret's value is then taken from your environment; none is written here.")
+    lines += [f"# Note: {note}" for note in plan.notes]
+    return "\n".join(lines) + "\n" + dump(filled)

@@ -1,0 +1,108 @@
+"""What clouds sell, read from SkyPilot's own catalogue files."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from llm_atc.errors import AtcError, CloudError, OfferError
+from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.places import Place
+from llm_atc.ports import Sold
+from llm_atc.targets.sky_client import first_line, sky_quiet
+
+T = TypeVar("T")
+SECONDS = 10.0
+NEAREST = 3
+
+
+class SkyCatalog:
+    """The Catalog. SkyPilot fetches what it lacks from the network, so every look has a time limit."""
+
+    def check(self, place: Place, accelerator: Accelerator) -> Sold:
+        return within(SECONDS, lambda: _check(place, accelerator))
+
+
+def _check(place: Place, accelerator: Accelerator) -> Sold:
+    with sky_quiet():
+        from sky import catalog
+
+        if place.cloud and (place.region or place.zone):
+            _check_region(catalog, place)
+        offers = _offers(catalog, accelerator)
+        if not offers:
+            return Sold(exact=False, unknown=True, names=tuple(sorted(_all_names(catalog))))
+        there = [offer for offer in offers if _is_at(offer, place)]
+        if any(offer.accelerator_count == accelerator.count for offer in there):
+            return Sold(exact=True)
+        return Sold(exact=False, nearest=_nearest(there, offers, accelerator))
+
+
+def _check_region(catalog: Any, place: Place) -> None:
+    try:
+        catalog.validate_region_zone(place.region, place.zone, clouds=place.cloud)
+    except ValueError as error:
+        raise OfferError(first_line(error), hint=f"sky gpus list --infra {place.cloud}") from error
+
+
+def _offers(catalog: Any, accelerator: Accelerator) -> list[Any]:
+    found: dict[str, list[Any]] = catalog.list_accelerators(
+        gpus_only=False,
+        name_filter=f"^{re.escape(accelerator.name)}$",
+        all_regions=True,
+        case_sensitive=False,
+        require_price=False,
+    )
+    return [offer for offers in found.values() for offer in offers]
+
+
+def _all_names(catalog: Any) -> set[str]:
+    return set(catalog.list_accelerators(gpus_only=True, require_price=False))
+
+
+def _is_at(offer: Any, place: Place) -> bool:
+    if place.cloud is not None and offer.cloud.lower() != place.cloud:
+        return False
+    return place.region is None or offer.region == place.region
+
+
+def _nearest(there: list[Any], everywhere: list[Any], accelerator: Accelerator) -> tuple[str, ...]:
+    """The closest that are sold: another number at the place asked for, then as asked elsewhere."""
+
+    def distance(offer: Any) -> tuple[float, float]:
+        return abs(offer.accelerator_count - accelerator.count), offer.price
+
+    others = [offer for offer in everywhere if offer.accelerator_count == accelerator.count]
+    ranked = [*sorted(there, key=distance)[:1], *sorted(others, key=distance)]
+    texts = dict.fromkeys(
+        f"{offer.accelerator_name}:{offer.accelerator_count:.0f} on {offer.cloud.lower()}/{offer.region}"
+        f" (${offer.price:.2f} an hour)"
+        for offer in ranked
+    )
+    return tuple(texts)[:NEAREST]
+
+
+def within(seconds: float, look: Callable[[], T]) -> T:
+    """What `look` returns, or CloudError when it takes longer; the look then goes on unheard."""
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(look())
+        except Exception as error:  # noqa: BLE001  (handed to the caller below)
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="catalogue")
+    thread.start()
+    thread.join(seconds)
+    if results:
+        return results[0]
+    if errors and isinstance(errors[0], AtcError) and not isinstance(errors[0], CloudError):
+        raise errors[0]
+    why = first_line(errors[0]) if errors else f"no answer within {seconds:.0f} seconds"
+    raise CloudError(
+        f"SkyPilot's catalogue of machines and prices cannot be read: {why}", hint="sky gpus list"
+    )

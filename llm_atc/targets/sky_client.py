@@ -1,0 +1,132 @@
+"""SkyPilot's client, called quietly and with its errors in our words. Only `targets/` imports sky."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llm_atc.errors import ApiServerUnreachable, AtcError, CloudError, CloudNotReady, ProvisionFailed
+from llm_atc.plan.diagnosis import clean
+from llm_atc.plan.progress import stage_of
+from llm_atc.ports import Reporter
+
+START_API = "sky api start   (and: sky api info)"
+
+
+class LineStream(io.TextIOBase):
+    """A text stream that hands every whole line, and the stage it tells of, to a reporter."""
+
+    def __init__(self, report: Reporter | None) -> None:
+        self._report = report
+        self._rest = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).replace("\r", "\n").split("\n")
+        for line in filter(None, map(clean, lines)):
+            if self._report is not None:
+                if stage := stage_of(line):
+                    self._report.stage(stage)
+                self._report.line(line)
+        return len(text)
+
+
+@contextlib.contextmanager
+def sky_quiet(report: Reporter | None = None) -> Iterator[Any]:
+    """SkyPilot's module, with what it prints handed to `report`, and its errors translated.
+
+    SkyPilot talks on stdout, which belongs to our data; its loggers keep the stdout that they first saw, so
+    it is imported under the same redirection.
+    """
+    with contextlib.redirect_stdout(LineStream(report)):
+        import sky
+
+        try:
+            yield sky
+        except (AtcError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            translated = translate(error)
+            if translated is None:
+                raise
+            raise translated from error
+
+
+def translate(error: Exception) -> AtcError | None:
+    """SkyPilot's error in our words; None for one that is our own bug."""
+    from sky import exceptions
+
+    text = first_line(error)
+    table: tuple[tuple[tuple[type[BaseException], ...], Callable[[], AtcError]], ...] = (
+        (
+            (exceptions.ApiServerConnectionError, exceptions.ApiServerAuthenticationError),
+            lambda: ApiServerUnreachable(f"SkyPilot's API server does not answer: {text}", hint=START_API),
+        ),
+        (
+            (exceptions.APIVersionMismatchError, exceptions.APINotSupportedError),
+            lambda: ApiServerUnreachable(
+                f"SkyPilot's API server is of another version: {text}", hint=START_API
+            ),
+        ),
+        (
+            (
+                exceptions.NoCloudAccessError,
+                exceptions.InvalidCloudCredentials,
+                exceptions.InvalidCloudConfigs,
+                exceptions.CloudUserIdentityError,
+            ),
+            lambda: CloudNotReady(text, hint="sky check"),
+        ),
+        ((exceptions.ResourcesUnavailableError,), lambda: _unavailable(error)),
+        (
+            (exceptions.ResourcesMismatchError,),
+            lambda: ProvisionFailed(
+                f"The machine that is there is another one than asked for: {text}",
+                hint="take another name with -c, or remove it first: llm-atc down NAME",
+            ),
+        ),
+        (
+            (exceptions.StorageError, exceptions.StorageSpecError),
+            lambda: CloudError(
+                f"The checkpoint's bucket could not be read: {text}", hint="llm-atc checkpoints ls SOURCE"
+            ),
+        ),
+        (
+            (exceptions.RequestCancelled,),
+            lambda: ProvisionFailed("The launch was cancelled.", hint="llm-atc status"),
+        ),
+    )
+    for kinds, make in table:
+        if isinstance(error, kinds):
+            return make()
+    return (
+        CloudError(text, hint="sky api logs -l")
+        if type(error).__module__.startswith("sky.")
+        else _other(error)
+    )
+
+
+def _unavailable(error: Exception) -> AtcError:
+    text = str(error)
+    if "enabled" in text and "cloud" in text.lower():
+        return CloudNotReady(first_line(error), hint="sky check")
+    details = tuple(line for line in map(clean, text.splitlines()) if line)[:12]
+    return ProvisionFailed(
+        "No cloud gave the machine.", hint="llm-atc status   (nothing is left running)", details=details
+    )
+
+
+def _other(error: Exception) -> AtcError | None:
+    text = first_line(error)
+    if isinstance(error, ValueError | RuntimeError | AssertionError | TypeError):
+        return CloudError(f"SkyPilot: {text}", hint="sky api logs -l")
+    return None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that says something, without colours."""
+    return next((line for line in map(clean, str(error).splitlines()) if line), type(error).__name__)

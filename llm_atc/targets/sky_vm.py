@@ -1,0 +1,169 @@
+"""Machines in a cloud, through SkyPilot: an ordinary cluster of the deployment's name, with one job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+
+from llm_atc.errors import CloudError, CloudNotReady
+from llm_atc.plan.diagnosis import clean
+from llm_atc.plan.plan import Plan
+from llm_atc.plan.progress import Stage
+from llm_atc.ports import EngineState, MachineState, Observation, Reporter, Secrets
+from llm_atc.targets.sky_client import LineStream, sky_quiet
+
+Document = Callable[[Plan], str]
+_LIVE_REQUESTS = ("PENDING", "RUNNING")
+
+
+class SkyVm:
+    """The Target of clouds. Keeps nothing: SkyPilot's API server knows every cluster by name."""
+
+    def __init__(self, document: Document) -> None:
+        """`document` renders a plan as the text of a SkyPilot task."""
+        self._document = document
+
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+        report.stage(Stage.PROVISION)
+        with sky_quiet(report) as sky:
+            _check_enabled(sky, plan.place.cloud)
+            task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)))
+            task.update_secrets({name: secrets[name].reveal() for name in plan.secret_names})
+            self._end_jobs(sky, plan.name)
+            request = sky.launch(task, cluster_name=plan.name, no_setup=not plan.setup)
+            try:
+                sky.stream_and_get(request, output_stream=LineStream(report))
+            except KeyboardInterrupt:
+                # The server would go on with it: an interrupted launch is cancelled, and what it left behind
+                # is for `status` and `down`.
+                sky.get(sky.api_cancel(request, silent=True))
+                raise
+
+    def observe(self, name: str, *, fresh: bool = False) -> Observation:
+        with sky_quiet() as sky:
+            mode = sky.StatusRefreshMode.FORCE if fresh else sky.StatusRefreshMode.NONE
+            records = sky.get(sky.status([name], refresh=mode, all_users=True))
+            if not records:
+                if _launches(sky, name):
+                    return Observation(
+                        machine=MachineState.STARTING, detail="SkyPilot is looking for a machine"
+                    )
+                return Observation(machine=MachineState.ABSENT)
+            return self._observed(sky, records[0])
+
+    def _observed(self, sky: Any, record: Any) -> Observation:
+        facts: dict[str, Any] = {
+            "resources": record.resources_str,
+            "hourly": _hourly(record.handle),
+            "launched": float(record.launched_at),
+        }
+        if record.status == sky.ClusterStatus.STOPPED:
+            return Observation(machine=MachineState.STOPPED, **facts)
+        if record.status == sky.ClusterStatus.INIT:
+            starting = bool(_launches(sky, record.name))
+            detail = record.init_status_reason if starting else "it was never brought up completely"
+            state = MachineState.STARTING if starting else MachineState.UNKNOWN
+            return Observation(machine=state, detail=detail, **facts)
+        engine, detail = self._job(sky, record.name)
+        return Observation(
+            machine=MachineState.UP, engine=engine, detail=detail, address=_address(sky, record.name), **facts
+        )
+
+    def _job(self, sky: Any, name: str) -> tuple[EngineState, str | None]:
+        jobs = [job for job in self._jobs(sky, name) if job.job_name == name]
+        if not jobs:
+            return EngineState.NONE, None
+        status = max(jobs, key=lambda job: job.job_id).status
+        if status in (sky.JobStatus.RUNNING,):
+            return EngineState.RUNNING, None
+        if status.is_terminal():
+            return EngineState.ENDED, f"its job ended: {status.value}"
+        return EngineState.STARTING, status.value
+
+    def _jobs(self, sky: Any, name: str) -> list[Any]:
+        found: list[Any] = sky.get(sky.queue(name, skip_finished=False, all_users=True))
+        return found
+
+    def _end_jobs(self, sky: Any, name: str) -> None:
+        """End the engine that runs on a machine that is up; nothing to do for any other."""
+        records = sky.get(sky.status([name], all_users=True))
+        if records and records[0].status == sky.ClusterStatus.UP:
+            sky.get(sky.cancel(name, all_users=True))
+
+    def stop(self, name: str, report: Reporter) -> None:
+        with sky_quiet(report) as sky:
+            try:
+                sky.stream_and_get(sky.stop(name), output_stream=LineStream(report))
+            except sky.exceptions.ClusterDoesNotExist:
+                return
+
+    def down(self, name: str, report: Reporter) -> None:
+        with sky_quiet(report) as sky:
+            launches = _launches(sky, name)
+            if launches:
+                sky.get(sky.api_cancel(launches, silent=True))
+            try:
+                sky.stream_and_get(sky.down(name), output_stream=LineStream(report))
+            except (sky.exceptions.ClusterDoesNotExist, sky.exceptions.NoClusterLaunchedError):
+                return
+
+    def logs(self, name: str, *, follow: bool, lines: int | None = None) -> Iterator[str]:
+        with sky_quiet() as sky:
+            jobs = [job.job_id for job in self._jobs(sky, name)]
+            if not jobs:
+                return
+            chunks = sky.tail_logs(name, max(jobs), follow=follow, tail=lines or 0, preload_content=False)
+        rest = ""
+        for chunk in chunks:
+            if chunk is None:
+                break
+            *whole, rest = (rest + chunk).split("\n")
+            yield from (clean(line) for line in whole)
+        if rest:
+            yield clean(rest)
+
+
+def _check_enabled(sky: Any, cloud: str | None) -> None:
+    """Whether SkyPilot may use this cloud; it is asked to look again before the answer is no."""
+
+    def enabled() -> set[str]:
+        return {str(name).lower() for name in sky.get(sky.enabled_clouds())}
+
+    if cloud in enabled() or (cloud is None and enabled()):
+        return
+    sky.get(sky.check((cloud,) if cloud else None, verbose=False))
+    if cloud in enabled() or (cloud is None and enabled()):
+        return
+    which = f"{cloud} is not enabled in SkyPilot" if cloud else "No cloud is enabled in SkyPilot"
+    raise CloudNotReady(
+        f"{which}: its credentials are missing or were refused.", hint=f"sky check {cloud or ''}".rstrip()
+    )
+
+
+def _launches(sky: Any, name: str) -> list[str]:
+    """The requests by which the API server is bringing up this cluster now."""
+    requests = sky.api_status(cluster_name=name)
+    return [
+        request.request_id
+        for request in requests
+        if request.cluster_name == name
+        and request.status in _LIVE_REQUESTS
+        and request.name.rsplit(".", 1)[-1] in ("launch", "start")
+    ]
+
+
+def _hourly(handle: Any) -> float | None:
+    try:
+        return float(handle.launched_resources.get_cost(3600) * handle.launched_nodes)
+    except (AttributeError, TypeError, ValueError, AssertionError):
+        return None  # a machine without a price in the catalogue
+
+
+def _address(sky: Any, name: str) -> str | None:
+    try:
+        endpoints = sky.get(sky.endpoints(name))
+    except (ValueError, RuntimeError, CloudError):
+        return None  # no address yet
+    return next((str(address).removeprefix("http://") for address in endpoints.values()), None)
