@@ -6,11 +6,13 @@ Each test gets an environment of its own: nothing of the user's credentials or c
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import socket
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,8 +57,16 @@ def model_directory(tmp_path: Path) -> Path:
     return make_model(tmp_path / "tiny-model")
 
 
+@pytest.fixture(scope="session")
+def google_imported() -> None:
+    """Google's libraries warn, when they are first imported, of a library that is missing and not needed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)
+        importlib.import_module("google.cloud.storage")
+
+
 @pytest.fixture
-def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_environment(google_imported: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home directory, and no variable that names a cloud, a hub or a credential. The home."""
     home = tmp_path / "home"
     home.mkdir()

@@ -17,7 +17,7 @@ SHA256_KEY = "llm-atc-sha256"
 CHUNK = 1024 * 1024
 # Seconds. Together with the retries a look at a bucket that does not answer ends within ten.
 CONNECT_TIMEOUT = 3
-LOOK_TIMEOUT = 4
+LOOK_TIMEOUT = 3
 MOVE_TIMEOUT = 60
 
 Told = Callable[[int], None]

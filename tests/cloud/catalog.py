@@ -1,8 +1,8 @@
 """SkyPilot's catalogue (schema v8) of the simulated clouds: what they sell, where, for how much.
 
-What is sold where follows the clouds: AWS sells A100 by eight only, GCP by one, two, four and eight. Prices are
-plausible, not today's. SkyPilot takes the files as the user's own and fetches nothing, since no checksums
-lie beside them.
+What is sold where follows the clouds: AWS sells A100 by eight only, GCP by one, two, four and eight.
+Prices are plausible, not today's. SkyPilot takes the files as the user's own and fetches nothing, since
+no checksums lie beside them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A simulated region as tests see it: an environment for ``sky`` and ``llm-atc``, and a hand on the clouds."""
+"""A simulated region as tests see it: an environment for ``sky`` and ``llm-atc``, a hand on the clouds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A virtual machine as its cloud lists it; ``cluster`` is the name on the cloud, ending in the user's hash."""
+    """A machine as its cloud lists it; ``cluster`` is its name there, which ends in the user's hash."""
 
     id: str
     cloud: str
@@ -68,7 +67,7 @@ class SimulatedRegion:
         check: bool = True,
         timeout: float = TIMEOUT,
         env: Mapping[str, str] | None = None,
-        input: str | None = None,
+        stdin: str = "",
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as the region's user; on failure the error has its output in it.
@@ -79,8 +78,7 @@ class SimulatedRegion:
             argv,
             env={**self.env, **(env or {})},
             cwd=cwd or self.home,
-            input=input,
-            stdin=None if input is not None else subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -92,8 +90,9 @@ class SimulatedRegion:
 
     def ssh(self, cluster: str, command: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a shell command on a cluster's first machine, over SSH."""
-        config = self.home / ".sky" / "generated" / "ssh" / cluster
-        return self.run("ssh", "-F", config, cluster, command, check=check)
+        generated = self.home / ".sky" / "generated"  # ssh itself takes ~ from passwd, not from HOME
+        key = generated / "ssh-keys" / f"{cluster}.key"
+        return self.run("ssh", "-i", key, "-F", generated / "ssh" / cluster, cluster, command, check=check)
 
     def s3(self) -> Any:
         """A boto3 client of the simulated S3."""
@@ -163,7 +162,7 @@ class SimulatedRegion:
             **kept,
             "HOME": str(self.home),
             "PATH": f"{Path(sys.executable).parent}:{system}",
-            "PYTHONPATH": str(HERE / "sky_plugins"),
+            "PYTHONPATH": str(self.home / "python"),  # the API server's plug-ins
             MARK: self._session.id,
             "SKYPILOT_API_SERVER_LOCAL_PORT": str(self.api_port),
             "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
@@ -231,10 +230,12 @@ def _furnish(home: Path, endpoint: str, control: Path, image: Image) -> None:
     shutil.copytree(
         image.wheels, sky / "wheels", copy_function=shutil.copy
     )  # else each session builds it anew
+    (home / "python").mkdir()
+    (home / "python" / "sky_plugins").symlink_to(HERE / "sky_plugins")
     gcp = {"endpoint": endpoint, "region": catalog.GCP_BACKING_REGION, "control": str(control)}
     plugins = [
-        {"class": "simulated_clouds.Connected", "parameters": {"endpoint": endpoint}},
-        {"class": "simulated_clouds.SimulatedGcp", "parameters": gcp},
+        {"class": "sky_plugins.simulated_clouds.Connected", "parameters": {"endpoint": endpoint}},
+        {"class": "sky_plugins.simulated_clouds.SimulatedGcp", "parameters": gcp},
     ]
     (sky / "plugins.yaml").write_text(yaml.safe_dump({"plugins": plugins}))
 

@@ -6,7 +6,6 @@ A file that the tests write and the region reads: tests and region are different
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,4 +31,4 @@ class Control:
         """Replace the file at once, so that no reader sees half of it."""
         beside = path.with_suffix(".new")
         beside.write_text(json.dumps(asdict(self)))
-        os.replace(beside, path)
+        beside.replace(path)

@@ -3,7 +3,8 @@
 ``python -m tests.cloud.image`` builds what is missing and prints the layers. An image is a stack of
 directories for overlayfs: a base (Debian, sshd, SkyPilot's own runtime as SkyPilot's cloud images have
 it) and one layer for each engine environment. A layer is built aside and renamed when complete, so an
-interrupted build leaves nothing that could be taken for a layer.
+interrupted build leaves nothing that could be taken for a layer; its name ends in a hash of what decides
+its content: the build scripts, the packages, SkyPilot's own files.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-HERE = Path(__file__).parent
+BASE_SCRIPT = Path(__file__).with_name("node_base.sh")
+ENGINE_SCRIPT = Path(__file__).with_name("node_engine.sh")
+LINES_OF_FAILURE = 30
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 PACKAGES = (
@@ -99,15 +103,12 @@ def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment]
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "image.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        base_key = _key(_sources("node_base.sh"), _skypilot(), *PACKAGES)
-        base = _layer(cache, f"base-{base_key}", lambda into: _build_base(cache, into))
+        base_key = _key(BASE_SCRIPT.read_text(), _skypilot(), SUITE, *PACKAGES)
+        base = _layer(cache, f"base-{base_key}", partial(_build_base, cache))
         layers = [base]
         for engine in engines:
-            key = _key(base_key, _sources("node_engine.sh"), engine.name, engine.requirement)
-            name = f"{engine.name}-{key}"
-            layers.append(
-                _layer(cache, name, lambda into, engine=engine: _build_engine(cache, base, engine, into))
-            )
+            key = _key(base_key, ENGINE_SCRIPT.read_text(), engine.name, engine.requirement)
+            layers.append(_layer(cache, f"{engine.name}-{key}", partial(_build_engine, cache, base, engine)))
     return Image(layers=tuple(layer / "root" for layer in reversed(layers)), wheels=base / "wheels")
 
 
@@ -115,15 +116,12 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
-def _sources(*scripts: str) -> str:
-    return "\0".join((HERE / script).read_text() for script in (Path(__file__).name, *scripts))
-
-
 def _skypilot() -> str:
-    """SkyPilot's version and its list of files with their hashes, which decide the wheel it makes of itself."""
+    """SkyPilot's files with their hashes, which decide the wheel that it makes of itself for machines."""
     distribution = importlib.metadata.distribution("skypilot")
     lines = (distribution.read_text("RECORD") or "").splitlines()
-    return distribution.version + "\n".join(sorted(line for line in lines if line.startswith("sky/")))
+    sources = (line for line in lines if line.startswith("sky/") and ".pyc," not in line)
+    return distribution.version + "\n".join(sorted(sources))
 
 
 def _layer(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
@@ -149,8 +147,8 @@ def _layer(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
 def _build_base(cache: Path, into: Path) -> None:
     install_host_tools()
     wheels = _build_wheel(into)
-    _script(
-        "node_base.sh",
+    _run_script(
+        BASE_SCRIPT,
         cache,
         ROOT=into / "root",
         SUITE=SUITE,
@@ -162,8 +160,8 @@ def _build_base(cache: Path, into: Path) -> None:
 
 
 def _build_engine(cache: Path, base: Path, engine: EngineEnvironment, into: Path) -> None:
-    _script(
-        "node_engine.sh",
+    _run_script(
+        ENGINE_SCRIPT,
         cache,
         BASE=base / "root",
         ROOT=into / "root",
@@ -201,8 +199,11 @@ def _find_links() -> list[str]:
     return [*configured.split(), *os.environ.get("PIP_FIND_LINKS", "").split()]
 
 
-def _script(name: str, cache: Path, **variables: str | Path) -> None:
-    """Run a build script in a mount namespace of its own, so that it leaves no mount behind, however it ends."""
+def _run_script(script: Path, cache: Path, **variables: str | Path) -> None:
+    """Run it in a mount namespace of its own, so that it leaves no mount behind, however it ends.
+
+    What it prints goes to ``build.log`` in the cache, and its end into the error when it fails.
+    """
     (cache / "uv").mkdir(exist_ok=True)
     (cache / "debs").mkdir(exist_ok=True)
     environment = {
@@ -215,7 +216,13 @@ def _script(name: str, cache: Path, **variables: str | Path) -> None:
         **{name: str(value) for name, value in variables.items()},
     }
     isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private", "--"]
-    subprocess.run([*isolated, "bash", "-euo", "pipefail", str(HERE / name)], check=True, env=environment)
+    command = [*isolated, "bash", "-euo", "pipefail", str(script)]
+    log = cache / "build.log"
+    with log.open("w") as output:
+        done = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        end = "\n".join(log.read_text(errors="replace").splitlines()[-LINES_OF_FAILURE:])
+        raise RuntimeError(f"{script.name} exited with {done.returncode}; the end of {log}:\n{end}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

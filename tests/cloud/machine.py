@@ -52,7 +52,7 @@ class Machine:
         self._running: _Running | None = None
 
     async def follow(self, facts: InstanceFacts, exposed: frozenset[int]) -> None:
-        """Make the machine what the instance says: on or off, its ports open or closed. Cheap when it is so."""
+        """Make the machine what the instance says: on or off, ports open or closed. Cheap when it is so."""
         self._facts = facts
         on = facts.state in ("pending", "running")
         if self._running and not (on and self._alive() and self._running.starts == facts.starts):
@@ -114,9 +114,8 @@ class Machine:
         service = MetadataService(lambda: self._facts, self._host.assume_role)
         listener = await network.listen(*metadata.ADDRESS)
         running.outward[0] = await asyncio.start_server(service.serve, sock=listener)
-        self._host.log(
-            f"boot {facts.id} {facts.instance_type} {facts.zone} {facts.public_ip} in {time.monotonic() - started:.2f} s"
-        )
+        took = f"{time.monotonic() - started:.2f} s"
+        self._host.log(f"boot {facts.id} {facts.instance_type} {facts.zone} {facts.public_ip} in {took}")
         return running
 
     def _boot_environment(self, facts: InstanceFacts, disk: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 
 from tests.cloud.instance import InstanceFacts, Role
@@ -120,9 +121,7 @@ class MetadataService:
         }
         if facts.public_ip:
             entries["meta-data/public-ipv4"] = facts.public_ip
-        tree: dict[str, Callable[[], str]] = {
-            name: (lambda value=value: value) for name, value in entries.items()
-        }
+        tree: dict[str, Callable[[], str]] = {name: partial(str, value) for name, value in entries.items()}
         if (role := facts.role) is not None:
             about = {
                 "Code": "Success",

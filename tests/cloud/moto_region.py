@@ -1,4 +1,4 @@
-"""AWS's interface (EC2, IAM, STS, S3), by moto, with the hooks that put real machines behind its instances."""
+"""AWS's interface (EC2, IAM, STS, S3), by moto, with hooks that put real machines behind its instances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.cloud.control import Control
 from tests.cloud.instance import InstanceFacts, Role
 from tests.cloud.metadata import Keys
 
-ACCESS_KEY, SECRET_KEY = "AKIASIMULATEDREGION0", "simulated"  # noqa: S105 - moto takes any
+ACCESS_KEY, SECRET_KEY = "AKIASIMULATEDREGION0", "simulated"
 ROLE = "skypilot-v1"  # where it is missing, SkyPilot makes it and waits half a minute
 EC2_TRUST = {
     "Version": "2012-10-17",
@@ -107,7 +107,7 @@ class MotoRegion:
             region._changed()
             return reservation
 
-        instances.InstanceBackend.run_instances = run_where_there_is_capacity  # type: ignore[method-assign]
+        instances.InstanceBackend.run_instances = run_where_there_is_capacity
         for verb in ("start", "stop", "terminate", "reboot"):
             setattr(instances.Instance, verb, self._noticed(verb, getattr(instances.Instance, verb)))
 
@@ -133,11 +133,12 @@ class MotoRegion:
             self._log(f"no capacity for {kind} in {zone}")
             raise EC2ClientError(
                 "InsufficientInstanceCapacity",
-                f"We currently do not have sufficient {kind} capacity in the Availability Zone you requested ({zone}).",
+                f"We currently do not have sufficient {kind} capacity in the Availability Zone you "
+                f"requested ({zone}).",
             )
 
     def _caller(self) -> str:
-        """Who signed the request that is being answered: a machine by role and instance, else the access key."""
+        """Who signed the request being answered: a machine by role and instance, else the access key."""
         import flask
 
         header = flask.request.headers.get("Authorization", "") if flask.has_request_context() else ""

@@ -118,7 +118,7 @@ class Region:
 
 
 def _claim_network() -> tuple[socket.socket, ipaddress.IPv4Network]:
-    """A /24 of loopback addresses that no other region on this machine uses, as long as the socket is open."""
+    """A /24 of loopback addresses that no other region here uses, as long as the socket is open."""
     octets = list(range(256))
     random.shuffle(octets)
     for octet in octets:
@@ -135,7 +135,7 @@ def _hosts(network: ipaddress.IPv4Network) -> Iterator[str]:
 
 def _start_cloud_storage() -> int:
     """A Google Cloud Storage in memory; gives its port at 127.0.0.1."""
-    from gcp_storage_emulator.server import create_server
+    from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped,unused-ignore]
 
     with listen("127.0.0.1", 0) as free:
         port: int = free.getsockname()[1]

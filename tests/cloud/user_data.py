@@ -31,8 +31,8 @@ def first_boot_script(user_data: str) -> str:
         )
         if "permissions" in file:
             lines.append(f"chmod {shlex.quote(str(file['permissions']))} {path}")
-    for command in (*config.get("bootcmd", []), *config.get("runcmd", [])):
-        lines.append(command if isinstance(command, str) else shlex.join(map(str, command)))
+    commands = (*config.get("bootcmd", []), *config.get("runcmd", []))
+    lines.extend(each if isinstance(each, str) else shlex.join(map(str, each)) for each in commands)
     return "\n".join(lines) + "\n"
 
 

@@ -170,7 +170,7 @@ class Provisioner:
                 {
                     "code": "ZONE_RESOURCE_POOL_EXHAUSTED",
                     "domain": "run_instances",
-                    "message": f"The zone '{zone}' does not have enough resources available to fulfill the request.",
+                    "message": f"The zone '{zone}' does not have enough resources to fulfill the request.",
                 }
             ]
             raise error

@@ -6,11 +6,12 @@ provisioners; SkyPilot's GCP class, optimizer, templates and failover stay as th
 
 from __future__ import annotations
 
-import gcp_provisioner
 from sky.server import plugins
 
+from . import gcp_provisioner
 
-class SimulatedGcp(plugins.BasePlugin):
+
+class SimulatedGcp(plugins.BasePlugin):  # type: ignore[misc,unused-ignore]  # no types there
     """Provisions GCP's machines in the region, and answers the few questions that go to Google before."""
 
     def __init__(self, endpoint: str, region: str, control: str) -> None:
@@ -39,7 +40,7 @@ class SimulatedGcp(plugins.BasePlugin):
         authentication.setup_gcp_authentication = authentication.configure_ssh_info
 
 
-class Connected(plugins.BasePlugin):
+class Connected(plugins.BasePlugin):  # type: ignore[misc,unused-ignore]  # no types there
     """Answers SkyPilot's question whether there is a network: it asks the region, not the internet."""
 
     def __init__(self, endpoint: str) -> None:
