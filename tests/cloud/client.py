@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 KEPT = ("LANG", "LC_ALL", "TERM", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "TMPDIR")
 KEPT_PREFIXES = ("PIP_", "UV_", "COVERAGE_")
 TIMEOUT = 300.0
-START_SECONDS = 60.0
+END_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +50,13 @@ class SimulatedRegion:
         self, session: Session, process: subprocess.Popen[str], ready: Mapping[str, Any], image: Image
     ) -> None:
         self.home: Path = session.home
+        self.pid = process.pid
         self.log_path: Path = session.log
         self.network: str = ready["network"]
         self.endpoint = f"http://127.0.0.1:{ready['aws_port']}"
         self.storage_endpoint = f"http://127.0.0.1:{ready['gcs_port']}"
         self.api_port = _free_port()
         self._session = session
-        self._process = process
         self._control = Control()
         self.env: dict[str, str] = self._environment()
         _furnish(self.home, self.endpoint, session.control, image)
@@ -175,8 +175,8 @@ class CommandFailed(AssertionError):
 
 
 @contextlib.contextmanager
-def simulated_region() -> Iterator[SimulatedRegion]:
-    """A region with its API server running; in the end nothing of it is left."""
+def simulated_region(*, api_server: bool = True) -> Iterator[SimulatedRegion]:
+    """A region, with SkyPilot's API server running for it; in the end nothing of it is left."""
     install_host_tools()
     image = ensure_image()
     session = Session.create(cache_dir())
@@ -184,14 +184,14 @@ def simulated_region() -> Iterator[SimulatedRegion]:
         process = _start(session, image, log)
         try:
             region = SimulatedRegion(session, process, _ready(process, session), image)
-            region.run("sky", "api", "start")
-            try:
-                yield region
-            finally:
+            if api_server:
+                region.run("sky", "api", "start")
+            yield region
+            if api_server:
                 region.run("sky", "api", "stop", check=False)
         finally:
             process.terminate()
-            process.communicate(timeout=START_SECONDS)
+            process.communicate(timeout=END_SECONDS)
             session.remove()
 
 

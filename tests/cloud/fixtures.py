@@ -18,15 +18,17 @@ REQUIRE = "LLM_ATC_REQUIRE_CLOUD"
 
 
 @pytest.fixture(scope="session")
-def region() -> Iterator[SimulatedRegion]:
-    """A simulated cloud region under the real SkyPilot (seconds; minutes when the image has to be built).
-
-    Skips where the kernel refuses namespaces, and fails there when ``LLM_ATC_REQUIRE_CLOUD=1``.
-    """
+def machines_can_be_simulated() -> None:
+    """Skips where the kernel refuses namespaces, loudly; fails there when ``LLM_ATC_REQUIRE_CLOUD=1``."""
     if reason := _hindrance():
         if os.environ.get(REQUIRE) == "1":
-            pytest.fail(reason)
+            pytest.fail(f"{REQUIRE}=1, but {reason}")
         pytest.skip(f"NO SIMULATED CLOUD, so nothing that launches a machine was tested: {reason}")
+
+
+@pytest.fixture(scope="session")
+def region(machines_can_be_simulated: None) -> Iterator[SimulatedRegion]:
+    """A simulated cloud region under the real SkyPilot (seconds; minutes when the image has to be built)."""
     with simulated_region() as running:
         yield running
 

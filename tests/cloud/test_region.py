@@ -114,7 +114,7 @@ def test_a_server_of_this_machine_is_shown_to_the_simulated_ones(region: Simulat
 def test_the_real_vllm_chats_from_the_machine(region: SimulatedRegion, web: str) -> None:
     region.run("sky", "exec", "-d", web, VLLM)
     address = f"http://{endpoint(region, web, 8001)}"
-    wait_until(lambda: not refuses(f"{address}/health"), seconds=120)
+    wait_until(lambda: not refuses(f"{address}/health"), seconds=240)  # 20 s on an idle machine
     message = {
         "model": "tiny",
         "messages": [{"role": "user", "content": "Cleared to land?"}],
