@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import assert_never
 
 from llm_atc.engines import llama_cpp, vllm
-from llm_atc.engines.folder import held, read_marker
+from llm_atc.engines.folder import MARKER, read_marker
 from llm_atc.engines.machine import read_machine
 from llm_atc.errors import EngineError
+from llm_atc.folders import held
 from llm_atc.plan.engine import EngineName, Machine, Pin
 from llm_atc.ports import Reporter
 
@@ -51,7 +52,7 @@ class EnginesHere:
             return own
         folder = self._root / pin.environment
         try:
-            with held(folder):
+            with held(folder, make=True):
                 return str(_install(pin, folder, report))
         except OSError as error:
             raise EngineError(f"Could not install {pin.environment} into {folder}: {error}.") from error
@@ -74,9 +75,10 @@ class EnginesHere:
         if folder.is_symlink():
             folder.unlink()
             return
-        with held(folder):
-            (folder / ".complete").unlink(missing_ok=True)
-            shutil.rmtree(folder)
+        with held(folder) as lock:
+            if lock is not None:
+                folder.joinpath(MARKER).unlink(missing_ok=True)
+                shutil.rmtree(folder)
 
 
 def _install(pin: Pin, folder: Path, report: Reporter) -> Path:
