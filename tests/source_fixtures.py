@@ -66,10 +66,11 @@ def google_imported() -> None:
 
 
 @pytest.fixture
-def own_environment(google_imported: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_environment(
+    google_imported: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """An empty home directory, and no variable that names a cloud, a hub or a credential. The home."""
-    home = tmp_path / "home"
-    home.mkdir()
+    home = tmp_path_factory.mktemp("home")
     for name in tuple(os.environ):
         if name.startswith(("AWS_", "GOOGLE_", "GCE_", "HF_", "HUGGING", "STORAGE_", "CLOUDSDK_")):
             monkeypatch.delenv(name)

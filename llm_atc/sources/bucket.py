@@ -36,7 +36,7 @@ class Address:
         """Read an address. UsageError for anything else."""
         for scheme in BUCKET_SCHEMES:
             if text.startswith(scheme):
-                bucket, _, path = text.removeprefix(scheme).strip("/").partition("/")
+                bucket, _, path = text.removeprefix(scheme).partition("/")
                 if bucket:
                     return cls(scheme=scheme, bucket=bucket, path=path.strip("/"))
         raise UsageError(f"{text!r} is not a bucket's address.", hint="s3://BUCKET/PATH or gs://BUCKET/PATH")

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +34,7 @@ from llm_atc.sources.bucket import (
 MIB = 1024 * 1024
 PART = 16 * MIB
 MOST_PARTS = 10_000
+ATTEMPTS = 5
 _LOGIN = "aws configure   (or: aws sso login, or AWS_PROFILE=…)"
 _REFUSED = {
     "InvalidAccessKeyId": "the AWS access key is not known there",
@@ -66,7 +67,7 @@ class S3Bucket:
                 config=Config(
                     connect_timeout=CONNECT_TIMEOUT,
                     read_timeout=MOVE_TIMEOUT if patient else LOOK_TIMEOUT,
-                    retries={"total_max_attempts": 5 if patient else 2, "mode": "standard"},
+                    retries={"total_max_attempts": ATTEMPTS if patient else 2, "mode": "standard"},
                     # Not every service that speaks S3 knows the newer checksums; Content-MD5 they all do.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
@@ -88,7 +89,7 @@ class S3Bucket:
         """See Bucket.head."""
         with self._translated(key):
             answer = self._client.get_object(Bucket=self._name, Key=key, Range=f"bytes=0-{length - 1}")
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 return bytes(body.read())
 
     def checksum(self, key: str) -> Sum | None:
@@ -107,13 +108,25 @@ class S3Bucket:
             return Sum(kind=SumKind.MD5_PARTS, value=tag, part=first["ContentLength"])
 
     def download(self, key: str, start: int, file: BinaryIO) -> None:
-        """See Bucket.download."""
+        """See Bucket.download. A connection that breaks is made again where it broke."""
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
         with self._translated(key):
-            ranged = {"Range": f"bytes={start}-"} if start else {}
-            answer = self._client.get_object(Bucket=self._name, Key=key, **ranged)
-            with answer["Body"] as body:
-                for piece in body.iter_chunks(CHUNK):
-                    file.write(piece)
+            for left in reversed(range(ATTEMPTS)):
+                try:
+                    for piece in self._pieces(key, start):
+                        file.write(piece)
+                        start += len(piece)
+                    return
+                except (HTTPClientError, IncompleteReadError):
+                    if not left:
+                        raise
+
+    def _pieces(self, key: str, start: int) -> Iterator[bytes]:
+        ranged = {"Range": f"bytes={start}-"} if start else {}
+        answer = self._client.get_object(Bucket=self._name, Key=key, **ranged)
+        with closing(answer["Body"]) as body:
+            yield from body.iter_chunks(CHUNK)
 
     def upload(self, path: Path, key: str, digest: str, told: Told) -> None:
         """See Bucket.upload: in one piece, or in parts; parts that arrived earlier are not sent again."""
@@ -205,7 +218,7 @@ class S3Bucket:
             raise no_credentials(address, "there are no complete AWS credentials", _LOGIN) from error
         except boto.ProfileNotFound as error:
             raise no_credentials(address, str(error), "aws configure list-profiles") from error
-        except (boto.HTTPClientError, boto.EndpointConnectionError, boto.ConnectionError) as error:
+        except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError) as error:
             raise unreachable(address, self._endpoint(), "aws configure get endpoint_url") from error
         except boto.ParamValidationError as error:
             raise no_bucket(self._address, "aws s3 ls") from error

@@ -1,0 +1,387 @@
+"""What LocalTarget promises, with real processes: an engine that starts at once, killed in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llm_atc.access import Secret
+from llm_atc.errors import DeploymentError, DeploymentNotFound, EngineError, EngineFailed
+from llm_atc.plan.plan import Plan
+from llm_atc.ports import EngineState, MachineState, Observation
+from llm_atc.targets.local import LocalTarget
+from llm_atc.targets.processes import Identity, read_stat
+from tests.local_fixtures import ModelsOnDisk, StandInEngines, Told, eventually, plan_here
+
+KEY = "sk-atc-first-of-two"
+SECOND = "sk-atc-second-of-two"
+
+
+def get(address: str | None, path: str = "/health", key: str | None = None) -> tuple[int, dict[str, str]]:
+    """The status and body of a GET; 0 when nothing answers."""
+    request = urllib.request.Request(f"http://{address}{path}")
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, {}
+    except OSError:
+        return 0, {}
+
+
+def up(target: LocalTarget, name: str) -> str:
+    """Wait until the deployment answers; its address."""
+
+    def answering() -> str | None:
+        address = target.observe(name).address
+        return address if get(address)[0] == 200 else None
+
+    return eventually(answering) or ""
+
+
+def state_file(home: Path, name: str) -> Path:
+    return home / "local" / name / "state.json"
+
+
+def read_state(home: Path, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(state_file(home, name).read_text())
+    return found
+
+
+def supervisor_pid(home: Path, name: str) -> int:
+    supervisor = read_state(home, name)["supervisor"]
+    assert isinstance(supervisor, dict)
+    return int(supervisor["pid"])
+
+
+def kill_supervisor(home: Path, name: str) -> None:
+    pid = supervisor_pid(home, name)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: read_stat(pid) is None)
+
+
+def child_of(target: LocalTarget, name: str) -> int:
+    lines = eventually(lambda: [x for x in target.logs(name, follow=False) if x.startswith("child ")])
+    return int(lines[0].split()[1])
+
+
+def test_a_launched_engine_answers_and_its_folder_is_for_its_user_alone(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(plan_here("one"), {}, told)
+    address = up(here, "one")
+    seen = here.observe("one")
+    assert (seen.machine, seen.engine) == (MachineState.UP, EngineState.RUNNING)
+    assert address.startswith("127.0.0.1:")
+    assert stat.S_IMODE((local_home / "local" / "one").stat().st_mode) == 0o700
+
+
+def test_what_was_never_there_is_absent_and_may_be_stopped_and_removed(here: LocalTarget, told: Told) -> None:
+    here.stop("ghost", told)
+    here.down("ghost", told)
+    assert here.observe("ghost") == Observation(machine=MachineState.ABSENT)
+    with pytest.raises(DeploymentNotFound):
+        here.logs("ghost", follow=False)
+
+
+def test_stop_keeps_the_deployment_and_launch_brings_it_back(here: LocalTarget, told: Told) -> None:
+    plan = plan_here("one")
+    here.launch(plan, {}, told)
+    address = up(here, "one")
+    for _ in range(2):
+        here.stop("one", told)
+        assert here.observe("one") == Observation(machine=MachineState.STOPPED)
+        assert get(address)[0] == 0
+    here.launch(plan, {}, told)
+    assert up(here, "one") == address
+
+
+def test_down_leaves_nothing(here: LocalTarget, local_home: Path, told: Told) -> None:
+    here.launch(plan_here("one"), {}, told)
+    address = up(here, "one")
+    here.down("one", told)
+    here.down("one", told)
+    assert get(address)[0] == 0
+    assert here.observe("one").machine is MachineState.ABSENT
+    assert list((local_home / "local").iterdir()) == []
+
+
+def test_a_second_launch_replaces_the_first(here: LocalTarget, told: Told) -> None:
+    here.launch(plan_here("one"), {}, told)
+    first = get(up(here, "one"))[1]["pid"]
+    here.launch(plan_here("one"), {}, told)
+    second = get(up(here, "one"))[1]["pid"]
+    assert first != second
+    assert read_stat(int(first)) is None
+
+
+def test_an_engine_that_ends_by_itself_has_ended_whatever_its_code(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(plan_here("one", BEHAVE="crash"), {}, told)
+    eventually(lambda: here.observe("one").engine is EngineState.ENDED)
+    seen = here.observe("one")
+    assert seen.machine is MachineState.UP
+    assert (seen.detail or "").startswith("exited with 3 at ")
+
+    here.launch(plan_here("one"), {}, told)
+    os.kill(int(get(up(here, "one"))[1]["pid"]), signal.SIGTERM)  # this one exits with 0
+    eventually(lambda: here.observe("one").engine is EngineState.ENDED)
+    assert (here.observe("one").detail or "").startswith("exited with 0 at ")
+
+    here.stop("one", told)
+    assert here.observe("one") == Observation(machine=MachineState.STOPPED)
+
+
+def test_what_a_dead_engine_left_running_is_ended_too(here: LocalTarget, told: Told) -> None:
+    here.launch(plan_here("one", BEHAVE="child"), {}, told)
+    engine, child = int(get(up(here, "one"))[1]["pid"]), child_of(here, "one")
+    os.kill(engine, signal.SIGKILL)
+    eventually(lambda: here.observe("one").engine is EngineState.ENDED)
+    assert "was killed by SIGKILL" in (here.observe("one").detail or "")
+    assert read_stat(child) is None
+
+
+def test_an_engine_that_ignores_sigterm_is_killed_after_its_grace(here: LocalTarget, told: Told) -> None:
+    here.launch(plan_here("one", BEHAVE="deaf,child"), {}, told)
+    engine, child = int(get(up(here, "one"))[1]["pid"]), child_of(here, "one")
+    here.stop("one", told)
+    assert read_stat(engine) is None
+    assert read_stat(child) is None
+
+
+def test_the_engine_dies_with_its_supervisor_and_stop_ends_what_survives(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(plan_here("one", BEHAVE="child"), {}, told)
+    engine, child = int(get(up(here, "one"))[1]["pid"]), child_of(here, "one")
+    kill_supervisor(local_home, "one")
+    eventually(lambda: read_stat(engine) is None)
+    seen = here.observe("one")
+    assert (seen.machine, seen.engine) == (MachineState.UP, EngineState.ENDED)
+    assert seen.detail == "its supervisor was killed, and 1 of its processes still run"
+    here.stop("one", told)
+    assert read_stat(child) is None
+    assert here.observe("one") == Observation(machine=MachineState.STOPPED)
+
+
+def test_after_a_restart_of_the_machine_nobody_elses_process_is_taken_for_ours(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(plan_here("one"), {}, told)
+    up(here, "one")
+    kill_supervisor(local_home, "one")
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+        identity = Identity.of(stranger.pid)
+        assert identity is not None
+        said = {"pid": stranger.pid, "start": identity.start, "boot": "another-boot"}
+        state = read_state(local_home, "one") | {"supervisor": said}
+        state_file(local_home, "one").write_text(json.dumps(state))
+        seen = here.observe("one")
+        assert (seen.machine, seen.engine) == (MachineState.STOPPED, EngineState.ENDED)
+        assert seen.detail == "this machine was restarted"
+        here.down("one", told)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_number_that_passed_on_to_another_session_is_left_alone(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(plan_here("one"), {}, told)
+    up(here, "one")
+    kill_supervisor(local_home, "one")
+    # A session of somebody else's with the supervisor's number, whose leader has ended.
+    script = "sleep 600 & echo $!"
+    with subprocess.Popen(
+        ["sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stdout is not None
+        stranger = int(shell.stdout.readline())
+        shell.wait()
+        said = {
+            "pid": shell.pid,
+            "start": 1,
+            "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        }
+        state = read_state(local_home, "one") | {"supervisor": said}
+        state_file(local_home, "one").write_text(json.dumps(state))
+        here.down("one", told)
+        assert read_stat(stranger) is not None
+        os.kill(stranger, signal.SIGKILL)
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused_by_name(here: LocalTarget, told: Told) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen(1)
+        port = other.getsockname()[1]
+        with pytest.raises(EngineError, match=rf"Port {port} is taken by .* \(pid {os.getpid()}\)") as raised:
+            here.launch(plan_here("one", port=port), {}, told)
+    assert (raised.value.hint or "").startswith("--port ")
+    assert here.observe("one").machine is MachineState.ABSENT
+
+
+def test_two_deployments_never_get_the_same_port(here: LocalTarget, told: Told) -> None:
+    for name in ("one", "two"):
+        here.launch(plan_here(name), {}, told)
+    assert here.observe("one").address != here.observe("two").address
+    port = int((here.observe("one").address or "").rpartition(":")[2])
+    with pytest.raises(EngineError, match=f"Port {port} is taken by the deployment one"):
+        here.launch(plan_here("three", port=port), {}, told)
+
+
+@pytest.mark.parametrize("keys", [(KEY,), (KEY, SECOND)])
+def test_keys_lock_the_engine_and_stay_in_no_file(
+    here: LocalTarget, local_home: Path, told: Told, keys: tuple[str, ...]
+) -> None:
+    secrets = {"VLLM_API_KEY": Secret(",".join(keys)), "HF_TOKEN": Secret("hf_secret_value")}
+    here.launch(plan_here("one"), secrets, told)
+    address = up(here, "one")
+    assert get(address, "/v1/models")[0] == 401
+    assert [get(address, "/v1/models", key)[0] for key in keys] == [200] * len(keys)
+    folder = local_home / "local" / "one"
+    eventually(lambda: not folder.joinpath("keys.yaml").exists())
+    written = b"".join(path.read_bytes() for path in folder.iterdir())
+    for value in (*keys, "hf_secret_value"):
+        assert value.encode() not in written
+        assert value.encode() not in Path(f"/proc/{get(address)[1]['pid']}/cmdline").read_bytes()
+
+
+def test_the_log_is_bounded_and_its_last_lines_are_there(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(plan_here("one", BEHAVE="talk"), {}, told)
+    up(here, "one")
+    folder = local_home / "local" / "one"
+    sizes = {path.name: path.stat().st_size for path in folder.glob("engine.log*")}
+    assert sorted(sizes) == ["engine.log", "engine.log.1", "engine.log.2"]
+    assert max(sizes.values()) <= 8192 + 100
+    lines = list(here.logs("one", follow=False))
+    numbers = [int(line.split()[0]) for line in lines if line.endswith("xxx")]
+    assert numbers == list(range(numbers[0], 400))
+    assert list(here.logs("one", follow=False, lines=2)) == lines[-2:]
+
+
+def test_followed_logs_go_on_until_the_engine_ends(here: LocalTarget, told: Told) -> None:
+    here.launch(plan_here("one", BEHAVE="talk"), {}, told)
+    up(here, "one")
+    following = here.logs("one", follow=True, lines=2)
+    assert [next(following), next(following)] == ["up with 0 keys", "Application startup complete."]
+    here.stop("one", told)
+    assert list(following) == []
+
+
+def test_down_cancels_a_launch_that_still_copies_the_model(
+    local_home: Path, stand_in: str, told: Told
+) -> None:
+    copying, go_on = threading.Event(), threading.Event()
+
+    def copy() -> None:
+        copying.set()
+        go_on.wait(20)
+
+    slow = LocalTarget(local_home, StandInEngines(stand_in), ModelsOnDisk(copy))
+    errors: list[BaseException] = []
+
+    def launch() -> None:
+        try:
+            slow.launch(plan_here("one"), {}, told)
+        except DeploymentError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=launch)
+    thread.start()
+    assert copying.wait(20)
+    assert slow.observe("one").machine is MachineState.STARTING
+    slow.down("one", told)
+    go_on.set()
+    thread.join()
+    assert len(errors) == 1
+    assert slow.observe("one").machine is MachineState.ABSENT
+
+
+def test_an_executable_that_cannot_run_is_named(local_home: Path, told: Told) -> None:
+    target = LocalTarget(local_home, StandInEngines("/nowhere/vllm"), ModelsOnDisk())
+    with pytest.raises(EngineError, match="No such file or directory: '/nowhere/vllm'"):
+        target.launch(plan_here("one"), {}, told)
+    assert target.observe("one").engine is EngineState.ENDED
+
+
+def test_a_removed_folder_ends_the_engine(here: LocalTarget, local_home: Path, told: Told) -> None:
+    here.launch(plan_here("one"), {}, told)
+    address = up(here, "one")
+    folder = local_home / "local" / "one"
+    folder.rename(local_home / "elsewhere")
+    eventually(lambda: get(address)[0] == 0)
+
+
+# --- commands that are killed, and commands in the foreground ------------------------------------------
+
+COMMAND = """
+import sys
+from pathlib import Path
+from llm_atc.targets.local import LocalTarget
+from tests.local_fixtures import ModelsOnDisk, StandInEngines, Told, plan_here
+home, executable, verb, behave = sys.argv[1:]
+class Loud(Told):
+    def line(self, text): print(text, flush=True)
+target = LocalTarget(Path(home), StandInEngines(executable), ModelsOnDisk(), grace=1.0)
+if verb == "launch":
+    print("launching", flush=True)
+getattr(target, verb)(plan_here("one", BEHAVE=behave), {}, Loud())
+print("returned", flush=True)
+"""
+
+
+@pytest.fixture
+def command(local_home: Path, stand_in: str) -> Callable[..., subprocess.Popen[str]]:
+    """Start a command in a process of its own, in a session of its own as in a terminal."""
+
+    def start(verb: str, behave: str = "") -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(local_home), stand_in, verb, behave],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+@pytest.mark.parametrize("milliseconds", [0, 2, 5, 10, 20, 30, 40, 60, 80, 100, 150, 250])
+def test_a_launch_that_is_killed_at_any_moment_leaves_what_can_be_taken_down(
+    here: LocalTarget,
+    command: Callable[..., subprocess.Popen[str]],
+    told: Told,
+    milliseconds: int,
+) -> None:
+    with command("launch", "child") as launching:
+        assert launching.stdout is not None
+        assert launching.stdout.readline() == "launching\n"
+        with pytest.raises(subprocess.TimeoutExpired) if milliseconds == 0 else _nothing():
+            launching.wait(0.0001 if milliseconds == 0 else None) if milliseconds == 0 else None
+        threading.Event().wait(milliseconds / 1000)
+        os.killpg(launching.pid, signal.SIGKILL)
+    marks = _marked_processes(here)
+    here.down("one", told)
+    assert here.observe("one").machine is MachineState.ABSENT
+    eventually(lambda: not [pid for pid in _marked_processes(here) if pid in marks] or None)
+    assert _marked_processes(here) == []
