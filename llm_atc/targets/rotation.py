@@ -21,13 +21,16 @@ class Log:
 
     def write(self, chunk: bytes) -> None:
         """Add these bytes, moving on to a new file where they would make this one too large."""
-        if self._size + len(chunk) > self._limit and self._size:
-            cut = chunk.find(b"\n") + 1 if not self._at_line_end else 0
-            if self._at_line_end or cut or self._size > self._limit + _LONGEST_LINE:
-                self._append(chunk[:cut])
+        while chunk:
+            room = max(self._limit - self._size, 0)
+            cut = len(chunk) if len(chunk) <= room else chunk.rfind(b"\n", 0, room) + 1
+            may_move = self._at_line_end or self._size > self._limit + _LONGEST_LINE
+            if cut == 0 and self._size and may_move:
                 self._rotate()
-                chunk = chunk[cut:]
-        self._append(chunk)
+                continue
+            cut = cut or chunk.find(b"\n") + 1 or len(chunk)
+            self._append(chunk[:cut])
+            chunk = chunk[cut:]
 
     def close(self) -> None:
         """Write no more."""
@@ -43,8 +46,6 @@ class Log:
         self._at_line_end = True
 
     def _append(self, chunk: bytes) -> None:
-        if not chunk:
-            return
         with suppress(OSError):
             written = os.write(self._file, chunk)
             self._size += written
@@ -60,3 +61,4 @@ class Log:
             with suppress(OSError):
                 os.unlink(self._name, dir_fd=self._folder)
         self._open()
+        self._size = 0  # also where the file could not be moved: better too long than moved for ever

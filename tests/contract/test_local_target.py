@@ -8,50 +8,20 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from llm_atc.access import Secret
-from llm_atc.errors import DeploymentError, DeploymentNotFound, EngineError, EngineFailed
-from llm_atc.plan.plan import Plan
+from llm_atc.errors import DeploymentError, DeploymentNotFound, EngineError
 from llm_atc.ports import EngineState, MachineState, Observation
 from llm_atc.targets.local import LocalTarget
 from llm_atc.targets.processes import Identity, read_stat
-from tests.local_fixtures import ModelsOnDisk, StandInEngines, Told, eventually, plan_here
+from tests.local_fixtures import ModelsOnDisk, StandInEngines, Told, eventually, get, plan_here, up
 
 KEY = "sk-atc-first-of-two"
 SECOND = "sk-atc-second-of-two"
-
-
-def get(address: str | None, path: str = "/health", key: str | None = None) -> tuple[int, dict[str, str]]:
-    """The status and body of a GET; 0 when nothing answers."""
-    request = urllib.request.Request(f"http://{address}{path}")
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    try:
-        with urllib.request.urlopen(request, timeout=5) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, {}
-    except OSError:
-        return 0, {}
-
-
-def up(target: LocalTarget, name: str) -> str:
-    """Wait until the deployment answers; its address."""
-
-    def answering() -> str | None:
-        address = target.observe(name).address
-        return address if get(address)[0] == 200 else None
-
-    return eventually(answering) or ""
 
 
 def state_file(home: Path, name: str) -> Path:
@@ -329,59 +299,3 @@ def test_a_removed_folder_ends_the_engine(here: LocalTarget, local_home: Path, t
     folder = local_home / "local" / "one"
     folder.rename(local_home / "elsewhere")
     eventually(lambda: get(address)[0] == 0)
-
-
-# --- commands that are killed, and commands in the foreground ------------------------------------------
-
-COMMAND = """
-import sys
-from pathlib import Path
-from llm_atc.targets.local import LocalTarget
-from tests.local_fixtures import ModelsOnDisk, StandInEngines, Told, plan_here
-home, executable, verb, behave = sys.argv[1:]
-class Loud(Told):
-    def line(self, text): print(text, flush=True)
-target = LocalTarget(Path(home), StandInEngines(executable), ModelsOnDisk(), grace=1.0)
-if verb == "launch":
-    print("launching", flush=True)
-getattr(target, verb)(plan_here("one", BEHAVE=behave), {}, Loud())
-print("returned", flush=True)
-"""
-
-
-@pytest.fixture
-def command(local_home: Path, stand_in: str) -> Callable[..., subprocess.Popen[str]]:
-    """Start a command in a process of its own, in a session of its own as in a terminal."""
-
-    def start(verb: str, behave: str = "") -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", COMMAND, str(local_home), stand_in, verb, behave],
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    return start
-
-
-@pytest.mark.parametrize("milliseconds", [0, 2, 5, 10, 20, 30, 40, 60, 80, 100, 150, 250])
-def test_a_launch_that_is_killed_at_any_moment_leaves_what_can_be_taken_down(
-    here: LocalTarget,
-    command: Callable[..., subprocess.Popen[str]],
-    told: Told,
-    milliseconds: int,
-) -> None:
-    with command("launch", "child") as launching:
-        assert launching.stdout is not None
-        assert launching.stdout.readline() == "launching\n"
-        with pytest.raises(subprocess.TimeoutExpired) if milliseconds == 0 else _nothing():
-            launching.wait(0.0001 if milliseconds == 0 else None) if milliseconds == 0 else None
-        threading.Event().wait(milliseconds / 1000)
-        os.killpg(launching.pid, signal.SIGKILL)
-    marks = _marked_processes(here)
-    here.down("one", told)
-    assert here.observe("one").machine is MachineState.ABSENT
-    eventually(lambda: not [pid for pid in _marked_processes(here) if pid in marks] or None)
-    assert _marked_processes(here) == []
