@@ -188,7 +188,7 @@ def s3_place(own_environment: Path, moto_url: str) -> Iterator[S3Place]:
 @pytest.fixture(scope="session")
 def gcs_url() -> Iterator[str]:
     """The address of a Google Cloud Storage emulator."""
-    from gcp_storage_emulator.server import create_server
+    from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped]  # no types
 
     server = create_server("127.0.0.1", 0, in_memory=True)
     server.start()
@@ -225,8 +225,10 @@ def answering(status: int, body: bytes = b"", kind: str = "application/xml") -> 
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is http.server's
             """Say nothing."""

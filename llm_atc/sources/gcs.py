@@ -126,7 +126,7 @@ class GcsBucket:
             yield
         except auth.DefaultCredentialsError as error:
             raise no_credentials(address, "there are no Google Cloud credentials", _LOGIN) from error
-        except (auth.TransportError, requests.ConnectionError, requests.Timeout, api.RetryError) as error:
+        except (auth.TransportError, requests.RequestException, api.RetryError) as error:
             raise unreachable(address, _endpoint(), "gcloud info --run-diagnostics") from error
         except auth.GoogleAuthError as error:
             # Its message may quote the answer of a token's endpoint: only its kind is told.

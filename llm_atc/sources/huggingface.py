@@ -28,10 +28,10 @@ class HuggingFace:
         Raises ModelNotFound, ModelGated, ModelUnservable; SourceError when the hub does not answer or does
         not accept the token. Blocks for about ten seconds at most.
         """
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, get_token
 
         endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-        value = token.reveal() if token else os.environ.get("HF_TOKEN") or None
+        value = token.reveal() if token else get_token()
         with _translated(ref, endpoint, given=value is not None):
             info = HfApi(endpoint=endpoint, token=value).model_info(
                 ref.location, files_metadata=True, timeout=TIMEOUT

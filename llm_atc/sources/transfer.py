@@ -133,15 +133,8 @@ def push(directory: Path, place: str, progress: Progress) -> Moved:
         count = _Count(sum(sizes.values()), progress)
 
         def send(name: str) -> _Done:
-            path, key = root / name, address.prefix + name
-            digest = sha256(path)
-            if there.get(key) == sizes[name]:
-                held = bucket.checksum(key)
-                if held is not None and held.agrees(path):
-                    count.add(sizes[name], name)
-                    return _Done(skipped=True)
-            bucket.upload(path, key, digest, lambda sent: count.add(sent, name))
-            return _Done()
+            with _on_disk(root):
+                return _send(bucket, root / name, address.prefix + name, there, count, name)
 
         return _each(sizes, send, count)
 
@@ -200,6 +193,18 @@ def _each(sizes: dict[str, int], move: Callable[[str], _Done], count: _Count) ->
         bytes=sum(sizes.values()),
         unverified=tuple(name for name in sizes if not done[name].verified),
     )
+
+
+def _send(bucket: Bucket, path: Path, key: str, there: dict[str, int], count: _Count, name: str) -> _Done:
+    size = path.stat().st_size
+    if there.get(key) == size:
+        held = bucket.checksum(key)
+        if held is not None and held.agrees(path):
+            count.add(size, name)
+            return _Done(skipped=True)
+    count.add(0, name)
+    bucket.upload(path, key, sha256(path), lambda sent: count.add(sent, name))
+    return _Done()
 
 
 def _get(bucket: Bucket, stored: Stored, target: Path, address: Address, count: _Count) -> _Done:
