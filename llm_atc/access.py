@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from llm_atc.errors import UsageError
 
 KEY_PREFIX = "sk-atc-"
-_KEY = re.compile(r"[!-+\--~]{8,256}")
-_SECRET_NAME = re.compile(r"(_TOKEN|_KEY|_KEYS|_PAT)$|PASSWORD|PASSWD|SECRET|CREDENTIAL", re.IGNORECASE)
+_KEY = re.compile(r"(?!-)[!-+\--~]{8,256}")
+_SECRET_NAME = re.compile(
+    r"((^|_)TOKEN|_KEY|_KEYS|APIKEY|_PAT)$|PASSWORD|PASSWD|SECRET|CREDENTIAL", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,11 @@ def read_key(text: str) -> Secret:
     """A key that the user gave.
 
     Raises UsageError when it could not stand in an HTTP header, or is too short to be a lock. A comma
-    separates keys for llama-server, so none may hold one.
+    separates several keys, so none may hold one; vLLM would read a key that begins with - as a flag.
     """
     if not _KEY.fullmatch(text):
         raise UsageError(
-            "An API key has 8 to 256 printable ASCII characters, without spaces and commas.",
+            "An API key has 8 to 256 printable ASCII characters, no space, no comma, and no - in front.",
             hint="leave --api-key away: llm-atc makes a key of 256 bits",
         )
     return Secret(text)

@@ -96,7 +96,8 @@ def _place_of(source: str) -> tuple[Where, str]:
 
 
 def _short(name: str) -> str:
-    return name if not name.startswith(("/", "./", "../", "~", ".")) else name.rstrip("/").rsplit("/", 1)[-1]
+    path = name.startswith(("/", "./", "../", "~", "."))
+    return name.rstrip("/").rsplit("/", 1)[-1] or name if path else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

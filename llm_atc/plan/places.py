@@ -36,7 +36,7 @@ CLOUDS = (
     "vsphere",
     "yotta",
 )
-_ALIASES = {"k8s": "kubernetes", "google": "gcp", "amazon": "aws", "localhost": LOCAL}
+_ALIASES = {"k8s": "kubernetes", "google": "gcp", "amazon": "aws", "digitalocean": "do", "localhost": LOCAL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

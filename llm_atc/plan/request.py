@@ -80,7 +80,7 @@ def _split(text: str, flag: str) -> list[str]:
         if text.count("=") == 1:  # a value with a lone quote in it: it is one pair
             return [text.strip()]
         raise UsageError(f"{flag}: a quote in it is never closed.") from error
-    if len(parts) > 1 and not all(_NAME.fullmatch(part.partition("=")[0]) and "=" in part for part in parts):
+    if len(parts) < 2 or not all(_NAME.fullmatch(part.partition("=")[0]) and "=" in part for part in parts):
         return [text.strip()]
     return parts
 
@@ -100,7 +100,7 @@ def read_accelerators(texts: Iterable[str]) -> tuple[Accelerator, ...]:
 def check_name(name: str) -> str:
     """A deployment's name, which is its cluster's name too; UsageError where SkyPilot would refuse it."""
     if not _CLUSTER.fullmatch(name) or len(name) > 63:
-        fixed = re.sub(r"[^-_.a-zA-Z0-9]", "-", name).strip("-_.")[:63].rstrip("-_.")
+        fixed = re.sub(r"[^-_.a-zA-Z0-9]", "-", name).strip("-_.")[:61].rstrip("-_.")
         fixed = fixed if fixed[:1].isalpha() else f"m-{fixed}".rstrip("-")
         raise UsageError(
             f"{name!r} cannot name a cluster: it begins with a letter, ends with a letter or digit, and has "
