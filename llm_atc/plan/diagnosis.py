@@ -32,6 +32,11 @@ def _sign(pattern: str, cause: str, advice: str) -> _Sign:
 
 _SIGNS = (
     _sign(
+        r"Loading lora .* failed|No adapter found for",
+        "An adapter (LoRA) that was asked for is not there.",
+        "Correct its path or its repository: -- --lora-modules NAME=PATH",
+    ),
+    _sign(
         r"Cannot access gated repo for url|GatedRepoError",
         "The repository is gated, and the token may not read it.",
         "Ask for access on the model's page, then give the token: --secret HF_TOKEN",
@@ -117,7 +122,7 @@ _SIGNS = (
         "Correct what follows -- on the command line",
     ),
     _sign(
-        r"trust_remote_code=True",
+        r"(argument|option|setting) .?trust_remote_code=True",
         "The model brings code of its own, which is not trusted by itself.",
         "If you trust its author, add: -- --trust-remote-code",
     ),
@@ -133,7 +138,7 @@ _SIGNS = (
     ),
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_PREFIX = re.compile(r"^(\([^)]*\)\s*)+|^\[?[^\]\s]*rank\d[^\]]*\]?:?\s*")
+_PREFIX = re.compile(r"^(\([^)]*\)\s*)+|^\[[^\]\s]*rank\d[^\]]*\]:?\s*")
 _MEANINGFUL = re.compile(
     r"error|exception|failed|killed|cannot|could not|refused|denied|invalid", re.IGNORECASE
 )
