@@ -1,0 +1,240 @@
+"""The ports, kept in memory: small worlds that do what a test tells them and remember what was asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llm_atc.access import Secret
+from llm_atc.errors import AtcError
+from llm_atc.launcher import World
+from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.engine import Machine, Pin
+from llm_atc.plan.model import ModelRef, ModelSpec, Runner
+from llm_atc.plan.places import Place
+from llm_atc.plan.plan import Plan
+from llm_atc.plan.progress import Stage
+from llm_atc.ports import EngineState, MachineState, Observation, Reporter, Secrets, Sold
+from llm_atc.store.database import Database
+from llm_atc.store.vault import FileVault
+
+ABSENT = Observation(machine=MachineState.ABSENT)
+STOPPED = Observation(machine=MachineState.STOPPED)
+NOON = 1_800_000_000.0
+
+
+def running(port: int = 8000, hourly: float | None = 0.5, launched: float | None = NOON) -> Observation:
+    """A machine that is up, with an engine that runs on it."""
+    return Observation(
+        machine=MachineState.UP,
+        engine=EngineState.RUNNING,
+        address=f"127.0.0.1:{port}",
+        hourly=hourly,
+        launched=launched,
+    )
+
+
+def ended(hourly: float | None = 0.5) -> Observation:
+    """A machine that is up, whose engine has ended."""
+    return Observation(machine=MachineState.UP, engine=EngineState.ENDED, hourly=hourly, launched=NOON)
+
+
+class FakeClock:
+    """A Clock on which sleeping costs no time; `slept` is what was asked for."""
+
+    def __init__(self, now: float = NOON) -> None:
+        self.time = now
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+class FakeReporter:
+    """A Reporter that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+
+    def stage(self, stage: Stage) -> None:
+        self.stages.append(stage)
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+class FakeTarget:
+    """A TargetHere in memory.
+
+    `seen` is what there is under each name. `script` comes before it: the next observations, in order.
+    `launch_raises` is raised by the next launches, which leave `leaves` behind. With `log_first`, nothing is
+    observed before the log that is being followed was read to its end.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.launched: list[tuple[Plan, dict[str, str]]] = []
+        self.seen: dict[str, Observation] = {}
+        self.script: list[Observation] = []
+        self.becomes: Observation = running()
+        self.launch_raises: BaseException | None = None
+        self.leaves: Observation = ABSENT
+        self.during_launch: Callable[[], None] = lambda: None
+        self.down_leaves: Observation = ABSENT
+        self.log: tuple[str, ...] = ()
+        self.logs_raise: AtcError | None = None
+        self.log_first = False
+        self._log_read = threading.Event()
+
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+        self.calls.append(f"launch {plan.name}")
+        self.launched.append((plan, {name: secret.reveal() for name, secret in secrets.items()}))
+        self.during_launch()
+        if self.launch_raises is not None:
+            self.seen[plan.name] = self.leaves
+            raise self.launch_raises
+        self.seen[plan.name] = self.becomes
+
+    def foreground(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+        self.calls.append(f"foreground {plan.name}")
+        self.launched.append((plan, {name: secret.reveal() for name, secret in secrets.items()}))
+
+    def observe(self, name: str, *, fresh: bool = False) -> Observation:
+        self.calls.append(f"observe {name}" + (" fresh" if fresh else ""))
+        if self.log_first:
+            assert self._log_read.wait(10), "nobody followed the log"
+        return self.script.pop(0) if self.script else self.seen.get(name, ABSENT)
+
+    def stop(self, name: str, report: Reporter) -> None:
+        self.calls.append(f"stop {name}")
+        if name in self.seen:
+            self.seen[name] = STOPPED
+
+    def down(self, name: str, report: Reporter) -> None:
+        self.calls.append(f"down {name}")
+        self.seen[name] = self.down_leaves
+
+    def logs(self, name: str, *, follow: bool, lines: int | None = None) -> Iterator[str]:
+        if self.logs_raise is not None and not follow:
+            raise self.logs_raise
+        yield from self.log if lines is None else self.log[-lines:]
+        if follow:
+            self._log_read.set()
+
+    def did(self) -> list[str]:
+        """The calls that changed something, in order."""
+        return [call for call in self.calls if not call.startswith("observe")]
+
+
+class FakeModels:
+    """Models that are all there; `specs` says more of some, `raises` is raised for every one."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, ModelSpec] = {}
+        self.raises: AtcError | None = None
+        self.looked: list[tuple[ModelRef, str | None]] = []
+
+    def look(self, ref: ModelRef, token: Secret | None) -> ModelSpec:
+        self.looked.append((ref, token.reveal() if token else None))
+        if self.raises is not None:
+            raise self.raises
+        return self.specs.get(ref.location, ModelSpec(ref=ref, looked=True))
+
+    def fetch(self, model: ModelSpec, report: Reporter) -> str:
+        return model.ref.location
+
+
+class FakeCatalog:
+    """A Catalog that sells everything, but for what `sold` says and unless `raises` is set."""
+
+    def __init__(self) -> None:
+        self.sold: dict[Accelerator, Sold] = {}
+        self.raises: AtcError | None = None
+
+    def check(self, place: Place, accelerator: Accelerator) -> Sold:
+        if self.raises is not None:
+            raise self.raises
+        return self.sold.get(accelerator, Sold(exact=True))
+
+
+class FakeEngines:
+    """Engines of a machine with eight cores, sixteen GiB and no GPU."""
+
+    def __init__(self) -> None:
+        self.here = Machine(cpus=8, memory=16 * 1024**3, compiler=True)
+
+    def machine(self) -> Machine:
+        return self.here
+
+    def ensure(self, pin: Pin, report: Reporter) -> str:
+        return f"/engines/{pin.environment}/bin/{pin.engine}"
+
+
+class FakeProbe:
+    """A Probe whose endpoints are healthy; `replies` are the next answers, None for a good one."""
+
+    def __init__(self) -> None:
+        self.health = True
+        self.replies: list[str | None] = []
+        self.interrupts = False
+        self.asked: list[tuple[str, str, Runner, str | None]] = []
+
+    def healthy(self, address: str) -> bool:
+        return self.health
+
+    def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
+        if self.interrupts:
+            raise KeyboardInterrupt
+        self.asked.append((address, model, runner, key.reveal() if key else None))
+        return self.replies.pop(0) if self.replies else None
+
+
+@dataclass(kw_only=True)
+class Fakes:
+    """A world of fakes around the real store and vault, each part at hand."""
+
+    folder: Path
+    cloud: FakeTarget = field(default_factory=FakeTarget)
+    here: FakeTarget = field(default_factory=FakeTarget)
+    models: FakeModels = field(default_factory=FakeModels)
+    engines: FakeEngines = field(default_factory=FakeEngines)
+    catalog: FakeCatalog = field(default_factory=FakeCatalog)
+    probe: FakeProbe = field(default_factory=FakeProbe)
+    clock: FakeClock = field(default_factory=FakeClock)
+    environ: dict[str, str] = field(default_factory=dict)
+    report: FakeReporter = field(default_factory=FakeReporter)
+
+    def __post_init__(self) -> None:
+        self.store = Database.at(self.folder / "state.db")
+        self.vault = FileVault(self.folder / "secrets")
+
+    @property
+    def world(self) -> World:
+        """All of it as the launcher takes it."""
+        return World(
+            here=self.here,
+            cloud=self.cloud,
+            models=self.models,
+            engines=self.engines,
+            catalog=self.catalog,
+            probe=self.probe,
+            store=self.store,
+            vault=self.vault,
+            clock=self.clock,
+            environ=self.environ,
+        )
+
+    def kept(self, name: str) -> dict[str, str]:
+        """The secrets that the vault keeps for this deployment, in the clear."""
+        return {key: value.reveal() for key, value in self.vault.get(name).items()}
