@@ -9,8 +9,10 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import socket
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,10 @@ import numpy
 import pytest
 from safetensors.numpy import save_file
 
+from llm_atc.access import Secret
+from llm_atc.errors import AtcError
+from llm_atc.plan.model import ModelRef, ModelSpec
+from llm_atc.sources.models import AllModels
 from tests.hub import Hub
 
 GGUF_LLAMA = b"GGUF" + (3).to_bytes(4, "little") + (0).to_bytes(8, "little") + (1).to_bytes(8, "little")
@@ -268,3 +274,29 @@ def hub_of(own_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
             return hub
 
         yield start
+
+
+def look(name: str, source: str | None = None, token: str | None = None) -> ModelSpec:
+    """What `--name` and `--source` lead to."""
+    ref = ModelRef.parse(name, source)
+    return AllModels(Path("/nowhere")).look(ref, Secret(token) if token else None)
+
+
+def put_directory(place: Place, directory: Path, prefix: str) -> None:
+    """Store every file of a directory, without llm-atc."""
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            place.put(f"{prefix}{path.relative_to(directory).as_posix()}", path.read_bytes())
+
+
+@contextlib.contextmanager
+def refused(kind: type[AtcError], *, says: str, hints: str, within: float = 60) -> Iterator[None]:
+    """The block raises exactly this kind of error, with these words, in so many seconds."""
+    started = time.monotonic()
+    with pytest.raises(kind) as raised:
+        yield
+    assert time.monotonic() - started < within
+    assert type(raised.value) is kind
+    assert re.search(says, raised.value.message), raised.value.message
+    assert raised.value.hint is not None
+    assert hints in raised.value.hint
