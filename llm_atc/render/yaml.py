@@ -14,8 +14,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+# YAML 1.1 ends a line at these too, so only an escape keeps them as they are.
+_OTHER_LINE_ENDS = frozenset("\x85\u2028\u2029")
+
+
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = "|" if "\n" in text else None
+    if not _OTHER_LINE_ENDS.isdisjoint(text):
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)
