@@ -150,11 +150,16 @@ class Database:
 
 
 def _lives(row: Row[tuple[object, ...]]) -> bool:
-    """Whether the process that took this hold is alive; one on another host counts as alive."""
+    """Whether the process that took this hold is alive; one on another host counts as alive.
+
+    One that has ended and that nobody waited for, as in a container without an init, is dead.
+    """
     if row.host != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(row.pid).create_time() - row.born) < 1
+        process = psutil.Process(row.pid)
+        same = abs(process.create_time() - row.born) < 1
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
