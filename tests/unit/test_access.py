@@ -89,8 +89,11 @@ def test_two_keys_are_the_same_exactly_when_their_texts_are(a: str, b: str) -> N
         "API_KEYS",
         "GITHUB_PAT",
         "DB_PASSWORD",
-    ]
-    + ["PGPASSWD", "AWS_SECRET_ACCESS_KEY", "CLIENT_SECRET", "GOOGLE_APPLICATION_CREDENTIALS"],
+        "PGPASSWD",
+        "AWS_SECRET_ACCESS_KEY",
+        "CLIENT_SECRET",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+    ],
 )
 def test_names_that_usually_hold_a_secret_are_known(name: str) -> None:
     assert looks_secret(name)

@@ -54,7 +54,7 @@ def test_no_cloud_given_is_any_cloud() -> None:
 
 
 def test_a_cloud_that_nobody_knows_is_corrected() -> None:
-    with pytest.raises(UsageError, match="No cloud is called 'gpc'. Did you mean 'gcp'?") as caught:
+    with pytest.raises(UsageError, match=r"No cloud is called 'gpc'\. Did you mean 'gcp'\?") as caught:
         read_place("gpc", None, None)
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("--cloud gcp ")

@@ -31,6 +31,10 @@ def test_an_accelerator_that_no_build_has_code_for_gets_none(names: tuple[str, .
     assert pin_of(*names) is None
 
 
+def test_the_oldest_accelerator_of_a_choice_decides() -> None:
+    assert pin_of("V100") == pin_of("H100", "V100") == "0.19.1"
+
+
 def test_an_accelerator_that_is_not_in_the_table_counts_as_a_current_one() -> None:
     assert pin_of("X9000") == "0.32.0"
     assert pin_of() == "0.32.0"
