@@ -248,7 +248,7 @@ def _secrets(
             found[name] = Secret(world.environ[name])
         else:
             raise SecretMissing(
-                f"{decided.name} needs the secret {name}, and neither this machine nor your environment has it.",
+                f"{decided.name} needs the secret {name}, and neither llm-atc nor your environment has it.",
                 hint=f"export {name}=…",
             )
     return found

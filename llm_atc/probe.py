@@ -11,6 +11,8 @@ from llm_atc.plan.model import Runner
 
 HEALTH_SECONDS = 3.0
 ANSWER_SECONDS = 120.0
+GENERATE: dict[str, object] = {"prompt": "Hello", "max_tokens": 1}
+EMBED: dict[str, object] = {"input": "Hello"}
 
 
 class HttpProbe:
@@ -24,11 +26,11 @@ class HttpProbe:
 
     def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
         if runner is Runner.POOLING:
-            path, body = "/v1/embeddings", {"model": model, "input": "Hello"}
+            path, wanted = "/v1/embeddings", EMBED
         else:
-            path, body = "/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1}
+            path, wanted = "/v1/completions", GENERATE
         try:
-            status, text = _ask(address, "POST", path, body, key, ANSWER_SECONDS)
+            status, text = _ask(address, "POST", path, {"model": model} | wanted, key, ANSWER_SECONDS)
         except (OSError, http.client.HTTPException) as error:
             return f"the connection broke ({type(error).__name__})"
         if status != 200:

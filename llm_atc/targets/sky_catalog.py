@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -9,13 +10,15 @@ from typing import Any, TypeVar
 
 from llm_atc.errors import AtcError, CloudError, OfferError
 from llm_atc.plan.accelerators import Accelerator
-from llm_atc.plan.places import Place
+from llm_atc.plan.places import CLOUDS, Place
 from llm_atc.ports import Sold
 from llm_atc.targets.sky_client import first_line, sky_quiet
 
 T = TypeVar("T")
 SECONDS = 10.0
 NEAREST = 3
+# Kubernetes, Slurm and SSH machines are the user's own, and in no catalogue.
+LISTED = tuple(cloud for cloud in CLOUDS if cloud not in ("kubernetes", "slurm", "ssh"))
 
 
 class SkyCatalog:
@@ -31,13 +34,16 @@ def _check(place: Place, accelerator: Accelerator) -> Sold:
 
         if place.cloud and (place.region or place.zone):
             _check_region(catalog, place)
-        offers = _offers(catalog, accelerator)
-        if not offers:
-            return Sold(exact=False, unknown=True, names=tuple(sorted(_all_names(catalog))))
-        there = [offer for offer in offers if _is_at(offer, place)]
+        at_home = _offers(catalog, accelerator, place.cloud) if place.cloud else []
+        there = [offer for offer in at_home if _is_at(offer, place)]
         if any(offer.accelerator_count == accelerator.count for offer in there):
             return Sold(exact=True)
-        return Sold(exact=False, nearest=_nearest(there, offers, accelerator))
+        everywhere = _everywhere(catalog, accelerator)
+        if not everywhere:
+            return Sold(exact=False, unknown=True, names=_all_names(catalog, place))
+        if place.cloud is None and any(o.accelerator_count == accelerator.count for o in everywhere):
+            return Sold(exact=True)
+        return Sold(exact=False, nearest=_nearest(there, everywhere, accelerator))
 
 
 def _check_region(catalog: Any, place: Place) -> None:
@@ -47,10 +53,11 @@ def _check_region(catalog: Any, place: Place) -> None:
         raise OfferError(first_line(error), hint=f"sky gpus list --infra {place.cloud}") from error
 
 
-def _offers(catalog: Any, accelerator: Accelerator) -> list[Any]:
+def _offers(catalog: Any, accelerator: Accelerator, cloud: str) -> list[Any]:
     found: dict[str, list[Any]] = catalog.list_accelerators(
         gpus_only=False,
         name_filter=f"^{re.escape(accelerator.name)}$",
+        clouds=cloud,
         all_regions=True,
         case_sensitive=False,
         require_price=False,
@@ -58,8 +65,21 @@ def _offers(catalog: Any, accelerator: Accelerator) -> list[Any]:
     return [offer for offers in found.values() for offer in offers]
 
 
-def _all_names(catalog: Any) -> set[str]:
-    return set(catalog.list_accelerators(gpus_only=True, require_price=False))
+def _everywhere(catalog: Any, accelerator: Accelerator) -> list[Any]:
+    """What the clouds sell whose catalogue can be read: one that cannot hides no other."""
+    found: list[Any] = []
+    for cloud in LISTED:
+        with contextlib.suppress(Exception):
+            found += _offers(catalog, accelerator, cloud)
+    return found
+
+
+def _all_names(catalog: Any, place: Place) -> tuple[str, ...]:
+    names: set[str] = set()
+    for cloud in (place.cloud,) if place.cloud else LISTED:
+        with contextlib.suppress(Exception):
+            names |= set(catalog.list_accelerators(gpus_only=True, clouds=cloud, require_price=False))
+    return tuple(sorted(names))
 
 
 def _is_at(offer: Any, place: Place) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 from llm_atc.errors import ApiServerUnreachable, AtcError, CloudError, CloudNotReady, ProvisionFailed
 from llm_atc.plan.diagnosis import clean
@@ -35,14 +37,74 @@ class LineStream(io.TextIOBase):
         return len(text)
 
 
+class _Stdout(io.TextIOBase):
+    """Stands for stdout once SkyPilot is loaded: what it prints inside `sky_quiet` goes to that reporter.
+
+    Each thread has its own reporter, so that blocks of several threads may overlap. A thread of SkyPilot's
+    own has none, and is not heard while a block is open.
+    """
+
+    def __init__(self, real: TextIO) -> None:
+        self._real = real
+        self._open = 0
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    @contextlib.contextmanager
+    def to(self, report: Reporter | None) -> Iterator[None]:
+        before: LineStream | None = getattr(self._local, "stream", None)
+        self._local.stream = LineStream(report)
+        with self._lock:
+            self._open += 1
+        try:
+            yield
+        finally:
+            self._local.stream = before
+            with self._lock:
+                self._open -= 1
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        stream: LineStream | None = getattr(self._local, "stream", None)
+        if stream is not None:
+            return stream.write(text)
+        if self._open and threading.current_thread() is not threading.main_thread():
+            return len(text)
+        return self._real.write(text)
+
+    def flush(self) -> None:
+        self._real.flush()
+
+    def fileno(self) -> int:
+        return self._real.fileno()
+
+    def isatty(self) -> bool:
+        return self._real.isatty() and getattr(self._local, "stream", None) is None
+
+
+_stdout: _Stdout | None = None
+_loading = threading.Lock()
+
+
+def _quiet_stdout() -> _Stdout:
+    """SkyPilot talks on stdout, which belongs to our data, and its loggers keep the stdout that they first
+    saw: so it is replaced, once and for all, before SkyPilot is imported."""
+    global _stdout
+    with _loading:
+        if _stdout is None:
+            _stdout = _Stdout(sys.stdout)
+            sys.stdout = _stdout
+            with _stdout.to(None):
+                import sky  # noqa: F401
+    return _stdout
+
+
 @contextlib.contextmanager
 def sky_quiet(report: Reporter | None = None) -> Iterator[Any]:
-    """SkyPilot's module, with what it prints handed to `report`, and its errors translated.
-
-    SkyPilot talks on stdout, which belongs to our data; its loggers keep the stdout that they first saw, so
-    it is imported under the same redirection.
-    """
-    with contextlib.redirect_stdout(LineStream(report)):
+    """SkyPilot's module, with what it prints handed to `report`, and its errors translated."""
+    with _quiet_stdout().to(report):
         import sky
 
         try:

@@ -29,8 +29,8 @@ class SkyVm:
         report.stage(Stage.PROVISION)
         with sky_quiet(report) as sky:
             _check_enabled(sky, plan.place.cloud)
-            task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)))
-            task.update_secrets({name: secrets[name].reveal() for name in plan.secret_names})
+            values = [(name, secrets[name].reveal()) for name in plan.secret_names]
+            task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)), secrets_overrides=values)
             self._end_jobs(sky, plan.name)
             request = sky.launch(task, cluster_name=plan.name, no_setup=not plan.setup)
             try:
@@ -55,7 +55,7 @@ class SkyVm:
 
     def _observed(self, sky: Any, record: Any) -> Observation:
         facts: dict[str, Any] = {
-            "resources": record.resources_str,
+            "resources": " ".join(filter(None, (f"{record.cloud}/{record.region}".lower(), record.accelerators))),
             "hourly": _hourly(record.handle),
             "launched": float(record.launched_at),
         }
@@ -128,12 +128,14 @@ class SkyVm:
 def _check_enabled(sky: Any, cloud: str | None) -> None:
     """Whether SkyPilot may use this cloud; it is asked to look again before the answer is no."""
 
+    from sky.client import sdk
+
     def enabled() -> set[str]:
-        return {str(name).lower() for name in sky.get(sky.enabled_clouds())}
+        return {str(name).lower() for name in sky.get(sdk.enabled_clouds())}
 
     if cloud in enabled() or (cloud is None and enabled()):
         return
-    sky.get(sky.check((cloud,) if cloud else None, verbose=False))
+    sky.get(sdk.check((cloud,) if cloud else None, verbose=False))
     if cloud in enabled() or (cloud is None and enabled()):
         return
     which = f"{cloud} is not enabled in SkyPilot" if cloud else "No cloud is enabled in SkyPilot"
