@@ -121,7 +121,7 @@ def get(address: str | None, path: str = "/health", key: str | None = None) -> t
         request.add_header("Authorization", f"Bearer {key}")
     try:
         with urllib.request.urlopen(request, timeout=5) as response:
-            return response.status, json.load(response)
+            return response.status, json.loads(response.read() or "{}")
     except urllib.error.HTTPError as error:
         with error:
             return error.code, {}

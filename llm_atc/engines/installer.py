@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,9 @@ class EnginesHere:
             return own
         folder = self._root / pin.environment
         try:
-            with held(folder, make=True):
+            with held(folder, make=True) as lock:
+                if lock is not None:  # also held by uv, which may outlive us when we are killed
+                    os.set_inheritable(lock, True)
                 return str(_install(pin, folder, report))
         except OSError as error:
             raise EngineError(f"Could not install {pin.environment} into {folder}: {error}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -30,7 +31,7 @@ def run(
     """Run a program to its end and tell each line that it prints.
 
     Raises EngineError, with its last lines, when it fails; `doing` ends the sentence "Could not …". An
-    interrupt ends the program too.
+    interrupt ends the program and all that it started.
     """
     last: deque[str] = deque(maxlen=_LAST_LINES)
     try:
@@ -42,6 +43,8 @@ def run(
             text=True,
             errors="replace",
             env=clean_environment() | dict(environ or {}),
+            process_group=0,
+            close_fds=False,  # the installer's lock passes on, so it lasts as long as whoever writes there
         ) as process:
             try:
                 assert process.stdout is not None  # noqa: S101 - asked for above
@@ -50,7 +53,7 @@ def run(
                         last.append(line.rstrip())
                         report.line(line.rstrip())
             except BaseException:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 raise
     except OSError as error:
         raise EngineError(f"Could not {doing}: {error}.", hint=hint) from error
