@@ -32,6 +32,8 @@ from llm_atc.ports import Reporter
 from llm_atc.targets.local import LocalTarget
 
 T = TypeVar("T")
+# Each of xdist's workers has ports of its own: they do not know of each other's deployments.
+FIRST_PORT = 21000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PINS = {EngineName.VLLM: vllm.CPU_PIN, EngineName.LLAMA_CPP: llama_cpp.PIN}
 
 
@@ -89,7 +91,7 @@ def plan_here(
     port: int | None = None,
     **envs: str,
 ) -> Plan:
-    """A plan for this machine; its port is the first free one from 21000 on unless one is given."""
+    """A plan for this machine; its port is the first free one from FIRST_PORT on unless one is given."""
     form = Format.GGUF if engine is EngineName.LLAMA_CPP else Format.HUGGING_FACE
     ref = ModelRef(name=name, where=Where.DISK, location=location)
     return Plan(
@@ -99,7 +101,7 @@ def plan_here(
         engine=engine,
         pin=PINS[engine],
         arguments=arguments,
-        port=port or 21000,
+        port=port or FIRST_PORT,
         port_fixed=port is not None,
         envs=tuple(envs.items()),
     )

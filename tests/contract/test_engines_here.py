@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import sys
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ from llm_atc.errors import EngineError
 from llm_atc.plan import llama_cpp as llama_cpp_plan
 from llm_atc.plan.engine import EngineName, Pin
 from tests.local_fixtures import Told
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -71,6 +76,34 @@ def test_two_commands_that_need_the_same_engine_install_it_once(tmp_path: Path, 
     for thread in threads:
         thread.join()
     assert sorted(len(told.notes) for told in both) == [0, 1]
+
+
+INSTALL = """
+import sys
+from pathlib import Path
+from llm_atc.engines.installer import EnginesHere
+from llm_atc.plan.engine import EngineName, Pin
+from tests.local_fixtures import Told
+pin = Pin(engine=EngineName.VLLM, version="1.0", requirements=(f"slow @ {sys.argv[2]}",))
+EnginesHere(Path(sys.argv[1])).ensure(pin, Told())
+"""
+
+
+def test_an_installer_whose_command_was_killed_is_waited_for(tmp_path: Path, pin: Pin, told: Told) -> None:
+    home = tmp_path / "home"
+    with socket.socket() as index, ThreadPoolExecutor() as pool:
+        index.bind(("127.0.0.1", 0))
+        index.listen()
+        url = f"http://127.0.0.1:{index.getsockname()[1]}/slow-1-py3-none-any.whl"
+        with subprocess.Popen([sys.executable, "-c", INSTALL, str(home), url], cwd=ROOT) as command:
+            connection, _ = index.accept()  # uv is at work, and gets no answer
+            command.kill()
+        installing = pool.submit(EnginesHere(home).ensure, pin, told)
+        with pytest.raises(TimeoutError):
+            installing.result(timeout=0.5)
+        connection.close()
+        index.close()  # now uv gives up
+        assert Path(installing.result(timeout=60)).exists()
 
 
 def test_an_installation_that_fails_says_why_and_counts_as_none(tmp_path: Path, told: Told) -> None:
