@@ -98,6 +98,17 @@ class SimulatedRegion:
         """A boto3 client of the simulated S3."""
         return self.aws("s3")
 
+    def gcs(self) -> Any:
+        """A google-cloud-storage client of the simulated Google Cloud Storage."""
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import storage
+
+        return storage.Client(
+            project="simulated-project",
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call,unused-ignore]
+            client_options={"api_endpoint": self.storage_endpoint},
+        )
+
     def aws(self, service: str, region: str = "us-east-1") -> Any:
         """A boto3 client of any simulated AWS service (EC2, IAM, STS, S3)."""
         import boto3
@@ -161,7 +172,7 @@ class SimulatedRegion:
         return {
             **kept,
             "HOME": str(self.home),
-            "PATH": f"{Path(sys.executable).parent}:{system}",
+            "PATH": f"{self.home / 'bin'}:{Path(sys.executable).parent}:{system}",
             "PYTHONPATH": str(self.home / "python"),  # the API server's plug-ins
             MARK: self._session.id,
             "SKYPILOT_API_SERVER_LOCAL_PORT": str(self.api_port),
@@ -230,6 +241,9 @@ def _furnish(home: Path, endpoint: str, control: Path, image: Image) -> None:
     shutil.copytree(
         image.wheels, sky / "wheels", copy_function=shutil.copy
     )  # else each session builds it anew
+    (home / "bin").mkdir()
+    (home / "bin" / "gsutil").symlink_to(image.gsutil)
+    (home / "bin" / "gcloud").symlink_to("/bin/true")  # SkyPilot wants it to be there, and asks it nothing
     (home / "python").mkdir()
     (home / "python" / "sky_plugins").symlink_to(HERE / "sky_plugins")
     gcp = {"endpoint": endpoint, "region": catalog.GCP_BACKING_REGION, "control": str(control)}

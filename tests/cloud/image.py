@@ -34,6 +34,7 @@ PACKAGES = (
     *("procps", "iproute2", "netcat-openbsd", "patch", "lsof", "psmisc", "less", "vim-tiny", "unzip"),
     "libnuma1",  # vLLM's CPU backend links against it
 )
+GSUTIL = "gsutil==5.37"
 HOST_TOOLS = {  # command: Debian package that brings it
     "debootstrap": "debootstrap",
     "rsync": "rsync",
@@ -67,10 +68,11 @@ ENGINES: tuple[EngineEnvironment, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """Directories to stack, uppermost first, and the SkyPilot wheel that the base has installed."""
+    """Directories to stack, uppermost first; the SkyPilot wheel that the base has; gsutil for the client."""
 
     layers: tuple[Path, ...]
     wheels: Path
+    gsutil: Path
 
     @property
     def lowerdir(self) -> str:
@@ -103,13 +105,18 @@ def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment]
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "image.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        base_key = _key(BASE_SCRIPT.read_text(), _skypilot(), SUITE, *PACKAGES)
+        base_key = _key(BASE_SCRIPT.read_text(), _skypilot(), GSUTIL, SUITE, *PACKAGES)
         base = _layer(cache, f"base-{base_key}", partial(_build_base, cache))
         layers = [base]
         for engine in engines:
             key = _key(base_key, ENGINE_SCRIPT.read_text(), engine.name, engine.requirement)
             layers.append(_layer(cache, f"{engine.name}-{key}", partial(_build_engine, cache, base, engine)))
-    return Image(layers=tuple(layer / "root" for layer in reversed(layers)), wheels=base / "wheels")
+        gsutil = _layer(cache, f"gsutil-{_key(GSUTIL, sys.version)}", _build_gsutil)
+    return Image(
+        layers=tuple(layer / "root" for layer in reversed(layers)),
+        wheels=base / "wheels",
+        gsutil=gsutil / "bin" / "gsutil",
+    )
 
 
 def _key(*parts: str) -> str:
@@ -156,6 +163,7 @@ def _build_base(cache: Path, into: Path) -> None:
         PACKAGES=",".join(PACKAGES),
         WHEELS=wheels,
         UV=_uv(),
+        GSUTIL=GSUTIL,
     )
 
 
@@ -169,6 +177,12 @@ def _build_engine(cache: Path, base: Path, engine: EngineEnvironment, into: Path
         VERSION=engine.version,
         REQUIREMENT=engine.requirement,
     )
+
+
+def _build_gsutil(into: Path) -> None:
+    """SkyPilot asks for gsutil on the client too, where it looks at a ``gs://`` address before it copies."""
+    subprocess.run([_uv(), "venv", "-q", "--relocatable", "--python", sys.executable, into], check=True)
+    subprocess.run([_uv(), "pip", "install", "-q", "--python", into / "bin" / "python", GSUTIL], check=True)
 
 
 def _build_wheel(into: Path) -> Path:
@@ -237,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     image = ensure_image(arguments.cache)
     if arguments.prune:
-        kept = {layer.parent for layer in image.layers}
+        kept = {layer.parent for layer in image.layers} | {image.gsutil.parent.parent}
         stale = [layer for layer in (arguments.cache / "layers").iterdir() if layer not in kept]
         for path in (*stale, arguments.cache / "uv", arguments.cache / "debs"):
             shutil.rmtree(path, ignore_errors=True)

@@ -25,10 +25,15 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What every machine of a region gets: the image's layers, the environment of SSH sessions, a log."""
+    """What every machine of a region gets.
+
+    ``layers`` is the image, as overlayfs's lowerdir; ``ssh_environment`` what each SSH session has;
+    ``files`` what a new disk has in addition, by path below the root.
+    """
 
     layers: str
     ssh_environment: Mapping[str, str]
+    files: Mapping[str, str]
     assume_role: AssumeRole
     log: Callable[[str], None]
 
@@ -87,9 +92,11 @@ class Machine:
         started = time.monotonic()
         disk = self._directory / "disk"
         if not disk.exists():
-            first_boot = disk / "upper" / "var" / "lib" / "first-boot.sh"
-            first_boot.parent.mkdir(parents=True)
-            first_boot.write_text(first_boot_script(facts.user_data))
+            first_boot = {"var/lib/first-boot.sh": first_boot_script(facts.user_data)}
+            for path, content in (first_boot | dict(self._host.files)).items():
+                file = disk / "upper" / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(content)
         with (self._directory / "console.log").open("ab") as console:
             process = await asyncio.create_subprocess_exec(
                 *_isolated(),

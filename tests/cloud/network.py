@@ -6,10 +6,10 @@ Nothing changes in the network of the machine that the tests run on: no bridge, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -78,7 +78,7 @@ def _setns(descriptor: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-async def relay(dial: Dial, *, listener: socket.socket) -> asyncio.Server:
+async def relay(dial: Dial, *, listener: socket.socket, tls: ssl.SSLContext | None = None) -> asyncio.Server:
     """A server that joins each connection to a freshly dialled one, and drops it where dialling fails."""
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,7 +91,7 @@ async def relay(dial: Dial, *, listener: socket.socket) -> asyncio.Server:
         for each in (writer, far_writer):
             each.close()
 
-    return await asyncio.start_server(join, sock=listener)
+    return await asyncio.start_server(join, sock=listener, ssl=tls)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,12 +100,12 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while chunk := await reader.read(CHUNK):
             writer.write(chunk)
             await writer.drain()
-        writer.write_eof()
+        if writer.can_write_eof():
+            writer.write_eof()
+        else:  # TLS ends both directions at once
+            writer.close()
     except OSError:
         writer.transport.abort()
-    except RuntimeError:
-        with contextlib.suppress(OSError):
-            writer.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

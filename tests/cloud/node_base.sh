@@ -1,7 +1,7 @@
 # Builds the base layer: Debian with sshd and SkyPilot's runtime, as SkyPilot's own cloud images have it.
 #
 # Variables: ROOT (where), SUITE, MIRROR, PACKAGES, WHEELS (holds <hash>/skypilot-*.whl), UV (the binary),
-# UV_CACHE, DEBS_CACHE, FIND_LINKS. Runs as root in a mount namespace of its own.
+# GSUTIL (what to install), UV_CACHE, DEBS_CACHE. Runs as root in a mount namespace of its own.
 
 mkdir -p "$ROOT"
 debootstrap --variant=minbase --cache-dir="$DEBS_CACHE" --include="$PACKAGES" "$SUITE" "$ROOT" "$MIRROR" >&2
@@ -16,7 +16,7 @@ mount -t proc proc "$ROOT/proc"
 mount --bind /dev "$ROOT/dev"
 mount --bind "$UV_CACHE" "$ROOT/mnt/uv-cache"
 
-chroot "$ROOT" env HOME=/home/ubuntu UV_CACHE_DIR=/mnt/uv-cache UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 \
+chroot "$ROOT" env GSUTIL="$GSUTIL" HOME=/home/ubuntu UV_CACHE_DIR=/mnt/uv-cache UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 \
   UV_PYTHON_DOWNLOADS=never SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt bash -euo pipefail <<'INSIDE'
 useradd --create-home --shell /bin/bash ubuntu
 usermod --password '*' ubuntu # sshd refuses a locked account, even with a key
@@ -26,6 +26,12 @@ printf 'UseDNS no\nPasswordAuthentication no\nUsePAM no\nPrintMotd no\nMaxStartu
 touch /etc/systemd/system.conf
 printf '#!/bin/sh\n# No systemd runs here.\nexit 0\n' > /usr/bin/systemctl
 chmod 755 /usr/bin/systemctl
+
+uv venv -q --python /usr/bin/python3 /opt/gsutil
+uv pip install -q --python /opt/gsutil/bin/python "$GSUTIL"
+ln -s /opt/gsutil/bin/gsutil /usr/local/bin/gsutil
+printf '#!/bin/sh\n# SkyPilot installs the Google Cloud SDK where this fails.\nexit 0\n' > /usr/local/bin/gcloud
+chmod 755 /usr/local/bin/gcloud
 
 cd /home/ubuntu
 mkdir -p .local/bin .sky/wheels

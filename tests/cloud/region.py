@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.cloud.cloud_storage import CloudStorage
 from tests.cloud.control import Control
 from tests.cloud.instance import InstanceFacts
 from tests.cloud.machine import Host, Machine
@@ -47,26 +48,35 @@ class Ready:
 class Region:
     """Keeps a machine for each instance as the instance says, looking again and again."""
 
-    def __init__(self, session: Session, layers: str) -> None:
+    def __init__(self, session: Session, layers: str, storage: CloudStorage) -> None:
         self._session = session
         self._started = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._look = asyncio.Event()
         self._claim, network = _claim_network()
         self._aws = MotoRegion(session.machines, session.control, _hosts(network), self._wake, self.log)
-        self._storage = _start_cloud_storage()
-        self.ready = Ready(aws_port=self._aws.port, gcs_port=self._storage, network=str(network))
+        self._storage = storage
+        self.ready = Ready(aws_port=self._aws.port, gcs_port=storage.port, network=str(network))
+        (session.home / ".boto").write_text(storage.gsutil_configuration(str(storage.certificate)))
         environment = {
             "AWS_ENDPOINT_URL": self._aws.endpoint,  # as DNS does on a real machine: clients find this region
-            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self._storage}",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{storage.port}",
             # What stands in for the GPU: vLLM's CPU build, which has no compiler here and must not take
             # nearly all memory for its cache.
             "TORCH_COMPILE_DISABLE": "1",
             "VLLM_CPU_KVCACHE_SPACE": "1",
         }
         self._host = Host(
-            layers=layers, ssh_environment=environment, assume_role=self._aws.assume_role, log=self.log
+            layers=layers,
+            ssh_environment=environment,
+            files={
+                "etc/boto.cfg": storage.gsutil_configuration("/etc/storage.pem"),
+                "etc/storage.pem": storage.certificate.read_text(),
+            },
+            assume_role=self._aws.assume_role,
+            log=self.log,
         )
+        self._services = frozenset({self._aws.port, storage.port, storage.tls_port})
         self._machines: dict[str, Machine] = {}
         self._busy: dict[str, asyncio.Task[None]] = {}
 
@@ -79,7 +89,7 @@ class Region:
         ended = asyncio.create_task(until.wait())
         while not ended.done():
             self._look.clear()
-            exposed = frozenset({self.ready.aws_port, self.ready.gcs_port, *self._control().exposed})
+            exposed = self._services | frozenset(Control.read(self._session.control).exposed)
             for facts in self._aws.instances():
                 if facts.id not in self._busy and (facts.id in self._machines or facts.state != "terminated"):
                     self._busy[facts.id] = asyncio.create_task(self._follow(facts, exposed))
@@ -91,9 +101,6 @@ class Region:
         self._aws.stop()
         self._claim.close()
         self.log("the region is gone")
-
-    def _control(self) -> Control:
-        return Control.read(self._session.control)
 
     async def _follow(self, facts: InstanceFacts, exposed: frozenset[int]) -> None:
         try:
@@ -133,17 +140,6 @@ def _hosts(network: ipaddress.IPv4Network) -> Iterator[str]:
     return map(str, itertools.cycle(list(network.hosts())[1:]))
 
 
-def _start_cloud_storage() -> int:
-    """A Google Cloud Storage in memory; gives its port at 127.0.0.1."""
-    from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped,unused-ignore]
-
-    with listen("127.0.0.1", 0) as free:
-        port: int = free.getsockname()[1]
-    server = create_server("127.0.0.1", port, in_memory=True)
-    server.start()
-    return port
-
-
 async def serve(session: Session, layers: str) -> None:
     """Run the region until it is told to end."""
     ended = asyncio.Event()
@@ -151,7 +147,7 @@ async def serve(session: Session, layers: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     threading.Thread(target=_watch_input, args=(loop, ended), daemon=True).start()
-    region = Region(session, layers)
+    region = Region(session, layers, await CloudStorage.start(session.machines))
     print(json.dumps(asdict(region.ready)), flush=True)
     await region.run(ended)
 

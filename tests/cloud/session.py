@@ -72,15 +72,9 @@ class Session:
             yield
 
     def processes(self) -> list[int]:
-        """The ids of all processes that have this session's mark, except this one."""
-        mark = f"{MARK}={self.id}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal() and int(entry.name) != os.getpid():
-                with contextlib.suppress(OSError):  # it ended meanwhile
-                    if mark in (entry / "environ").read_bytes().split(b"\0"):
-                        found.append(int(entry.name))
-        return found
+        """The ids of all processes of this session's clients, daemons too; never this process's own."""
+        ids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+        return [each for each in ids if each != os.getpid() and self._owns(each)]
 
     def remove(self) -> None:
         """End every process of the session and delete its files. Quiet when nothing is left."""
@@ -93,6 +87,27 @@ class Session:
             time.sleep(0.2)
         if not os.environ.get(KEEP):
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _owns(self, process: int) -> bool:
+        """Whether it has the session's mark, works in its home or has a file open there.
+
+        SkyPilot's workers overwrite their environment with a title, and outlive the server that made them.
+        """
+        place = Path(f"/proc/{process}")
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if f"{MARK}={self.id}".encode() in (place / "environ").read_bytes().split(b"\0"):
+                return True
+            home = f"{self.home}/"
+            links = [place / "cwd", *(place / "fd").iterdir()]
+            return any(f"{_target(link)}/".startswith(home) for link in links)
+        return False
+
+
+def _target(link: Path) -> str:
+    """Where a link of /proc leads, without the note that the file was deleted; empty when it is gone."""
+    with contextlib.suppress(OSError):
+        return str(link.readlink()).removesuffix(" (deleted)")
+    return ""
 
 
 def _remove_dead(sessions: Path) -> None:

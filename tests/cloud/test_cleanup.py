@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.client import SimulatedRegion, simulated_region
+from tests.cloud.session import Session
+
+PROJECT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.xdist_group("cloud"), pytest.mark.usefixtures("machines_can_be_simulated")]
 
@@ -49,6 +53,23 @@ def test_the_next_session_removes_what_a_killed_one_left() -> None:
             assert not directory.exists()
 
 
+def test_tests_that_are_killed_leave_neither_region_nor_api_server() -> None:
+    code = (
+        "import time; from tests.cloud.client import simulated_region\n"
+        "with simulated_region() as region:\n"
+        "    region.run('sky', 'status')\n"  # makes the server start workers
+        "    print(region.home, flush=True); time.sleep(600)\n"
+    )
+    tests = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+    assert tests.stdout is not None
+    session = Session(Path(tests.stdout.readline().strip()).parent)
+    assert len(session.processes()) > 1
+    tests.kill()
+    tests.communicate()
+    wait_until(lambda: not session.directory.exists(), seconds=30)
+    assert session.processes() == []
+
+
 def test_two_regions_live_side_by_side() -> None:
     with simulated_region(api_server=False) as one, simulated_region(api_server=False) as other:
         assert one.network != other.network
@@ -64,6 +85,7 @@ def abandoned_session() -> Iterator[Path]:
         directory = region.log_path.parent
         client = subprocess.Popen(["sleep", "300"], env=region.env)
         os.kill(region.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, region.pid, os.WEXITED | os.WNOWAIT)
         yield directory
         assert client.wait(timeout=10) != 0
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("cloud")
 
 WEB = {
     "resources": {"infra": "aws/us-east-1", "accelerators": "L4:1", "ports": [8000, 8001]},
-    "file_mounts": {"/checkpoint": "s3://models/tiny"},
+    "file_mounts": {"/checkpoint": "s3://models/tiny", "/notes": "gs://notes/2026"},
     "run": "echo $SKYPILOT_NUM_GPUS_PER_NODE GPU > index.html; exec python3 -u -m http.server 8000",
 }
 ON_GCP = {
@@ -42,6 +42,7 @@ def web(region: SimulatedRegion, tmp_path_factory: pytest.TempPathFactory) -> It
     s3.create_bucket(Bucket="models")
     for file in checkpoint.iterdir():
         s3.upload_file(str(file), "models", f"tiny/{file.name}")
+    region.gcs().create_bucket("notes").blob("2026/november.txt").upload_from_string("fog")
     with region.faults(no_capacity=["us-east-1a"]):
         launch(region, "web", WEB)
     yield "web"
@@ -65,6 +66,10 @@ def test_a_zone_that_is_sold_out_is_passed_over(region: SimulatedRegion, web: st
 def test_files_of_a_bucket_are_on_the_machine(region: SimulatedRegion, web: str) -> None:
     listed = region.ssh(web, "ls /checkpoint").stdout.split()
     assert listed == ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+
+
+def test_files_of_google_cloud_storage_are_on_the_machine(region: SimulatedRegion, web: str) -> None:
+    assert region.ssh(web, "cat /notes/november.txt").stdout == "fog"
 
 
 def test_only_ports_that_the_security_group_opens_can_be_reached(region: SimulatedRegion, web: str) -> None:
