@@ -43,7 +43,7 @@ def _check(place: Place, accelerator: Accelerator) -> Sold:
             return Sold(exact=False, unknown=True, names=_all_names(catalog, place))
         if place.cloud is None and any(o.accelerator_count == accelerator.count for o in everywhere):
             return Sold(exact=True)
-        return Sold(exact=False, nearest=_nearest(there, everywhere, accelerator))
+        return Sold(exact=False, nearest=_nearest(there or at_home, everywhere, accelerator))
 
 
 def _check_region(catalog: Any, place: Place) -> None:
@@ -89,7 +89,7 @@ def _is_at(offer: Any, place: Place) -> bool:
 
 
 def _nearest(there: list[Any], everywhere: list[Any], accelerator: Accelerator) -> tuple[str, ...]:
-    """The closest that are sold: another number at the place asked for, then as asked elsewhere."""
+    """The closest that are sold: another number there, or in that cloud; then as asked for, elsewhere."""
 
     def distance(offer: Any) -> tuple[float, float]:
         return abs(offer.accelerator_count - accelerator.count), offer.price

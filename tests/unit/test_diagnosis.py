@@ -113,8 +113,8 @@ VLLM = {
         NO_FIT,
     ),
     "out of GPU memory": (
-        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 224.00 MiB. GPU 0 has a total capacity "
-        "of 22.06 GiB of which 125.38 MiB is free.",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 224.00 MiB. GPU 0 has a total "
+        "capacity of 22.06 GiB of which 125.38 MiB is free.",
         NO_FIT,
     ),
     "memory fraction not free, CPU": (
