@@ -177,7 +177,7 @@ VLLM = {
     ),
     "no bfloat16": (
         "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla "
-        "T4 GPU has compute capability 7.5. You can use float16 instead by explicitly setting the `dtype` flag.",
+        "T4 GPU has compute capability 7.5. You can use float16 instead by setting the `dtype` flag.",
         "The accelerator has no bfloat16.",
     ),
     "accelerator too old": (
