@@ -260,7 +260,7 @@ def _launch(world: World, decided: Plan, secrets: Secrets, report: Reporter, *, 
     try:
         target.launch(decided, secrets, report)
     except (AtcError, KeyboardInterrupt) as error:
-        left = target.observe(decided.name)
+        left = _last_look(target, decided.name)
         if forget and left.machine is MachineState.ABSENT:
             world.vault.erase(decided.name)
             world.store.forget(decided.name)
@@ -285,9 +285,17 @@ def _wait(
             running_is_enough=until is Until.SET_UP,
         )
     except AtcError as error:
-        raise _with_bill(error, decided, target.observe(decided.name)) from error
+        raise _with_bill(error, decided, _last_look(target, decided.name)) from error
     except KeyboardInterrupt as error:
-        raise _interrupted(decided, target.observe(decided.name)) from error
+        raise _interrupted(decided, _last_look(target, decided.name)) from error
+
+
+def _last_look(target: Target, name: str) -> Observation:
+    """What is there after a failure; the failure itself is told even when nobody can look any more."""
+    try:
+        return target.observe(name)
+    except AtcError:
+        return Observation(machine=MachineState.UNKNOWN)
 
 
 def _with_bill(error: AtcError, decided: Plan, left: Observation) -> AtcError:
@@ -301,6 +309,8 @@ def _left_running(decided: Plan, left: Observation) -> str:
         return "Nothing is left running."
     if decided.place.local:
         return f"{decided.name} still runs here. End it with: llm-atc down {decided.name}"
+    if left.machine is MachineState.UNKNOWN:
+        return f"Whether its machine is left cannot be seen now. Look with: llm-atc status {decided.name}"
     if left.machine is MachineState.STOPPED:
         return f"The machine of {decided.name} is stopped: only its disk is paid for."
     cost = f" and costs ${left.hourly:.2f} an hour" if left.hourly else ""

@@ -25,7 +25,8 @@ class SkyCatalog:
     """The Catalog. SkyPilot fetches what it lacks from the network, so every look has a time limit."""
 
     def check(self, place: Place, accelerator: Accelerator) -> Sold:
-        return within(SECONDS, lambda: _check(place, accelerator))
+        with sky_quiet():  # loads SkyPilot, which is not what the limit is for
+            return within(SECONDS, lambda: _check(place, accelerator))
 
 
 def _check(place: Place, accelerator: Accelerator) -> Sold:

@@ -54,8 +54,9 @@ class SkyVm:
             return self._observed(sky, records[0])
 
     def _observed(self, sky: Any, record: Any) -> Observation:
+        where = f"{record.cloud}/{record.region}".lower()
         facts: dict[str, Any] = {
-            "resources": " ".join(filter(None, (f"{record.cloud}/{record.region}".lower(), record.accelerators))),
+            "resources": f"{where} {record.accelerators or ''}".rstrip(),
             "hourly": _hourly(record.handle),
             "launched": float(record.launched_at),
         }

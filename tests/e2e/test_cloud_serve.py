@@ -11,7 +11,6 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
@@ -123,7 +122,9 @@ def test_the_users_sky_and_ssh_commands_go_on_working(region: SimulatedRegion, l
     assert region.ssh(NAME, "hostname").returncode == 0
 
 
-def test_a_second_serve_of_the_same_name_asks_before_it_replaces(region: SimulatedRegion, landed: str) -> None:
+def test_a_second_serve_of_the_same_name_asks_before_it_replaces(
+    region: SimulatedRegion, landed: str
+) -> None:
     refused = region.run(*SERVE, check=False)
     assert refused.returncode == 1
     assert "Replace it?" in refused.stderr
@@ -160,5 +161,3 @@ def test_down_leaves_nothing(region: SimulatedRegion, landed: str) -> None:
     gone = region.run("llm-atc", "endpoint", NAME, check=False)
     assert gone.returncode == 1
     assert "No deployment is called" in gone.stderr
-
-

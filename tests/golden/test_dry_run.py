@@ -6,14 +6,13 @@ To write the files anew after a deliberate change: LLM_ATC_UPDATE_GOLDEN=1 pytes
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+from shlex import split
 
 import pytest
 import yaml
 
-from tests.cloud.catalog import write_catalog
+from tests.offline import llm_atc, offline_environment
 from tests.sky_here import check_schema, read_task
 
 HERE = Path(__file__).parent
@@ -23,50 +22,38 @@ ON_AWS = "-c servecluster --cloud aws --region us-east-2"
 TOKEN = ("--envs", "HF_TOKEN=<token>")
 VICUNA = "--name lmsys/vicuna-13b-v1.3"
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "vicuna_from_s3": (*CHECKPOINT.split(), *ON_GCP.split(), *TOKEN),
-    "vicuna_13b": (*VICUNA.split(), *ON_GCP.split(), *TOKEN),
+    "vicuna_from_s3": (*split(CHECKPOINT), *split(ON_GCP), *TOKEN),
+    "vicuna_13b": (*VICUNA.split(), *split(ON_GCP), *TOKEN),
     "llama_2_7b_v100": (
-        *f"--name meta-llama/Llama-2-7b-chat-hf --accelerator V100:1 {ON_AWS}".split(),
+        *split(f"--name meta-llama/Llama-2-7b-chat-hf --accelerator V100:1 {ON_AWS}"),
         *TOKEN,
     ),
     "llama_2_70b_two_a100": (
-        *f"--name meta-llama/Llama-2-70b-chat-hf --accelerator A100-80GB:2 {ON_AWS}".split(),
+        *split(f"--name meta-llama/Llama-2-70b-chat-hf --accelerator A100-80GB:2 {ON_AWS}"),
         *TOKEN,
     ),
     "gcs_and_every_wish": (
-        *"--name llm-atc/mine --source gs://my-bucket/mine --cloud gcp --zone us-central1-a".split(),
-        *"--region us-central1 --accelerator L4:2,A100:1 --spot --disk-size 300 --port 9000".split(),
+        *split("--name llm-atc/mine --source gs://my-bucket/mine --cloud gcp --zone us-central1-a"),
+        *split("--region us-central1 --accelerator L4:2,A100:1 --spot --disk-size 300 --port 9000"),
         *("-e", "GREETING=hello there", "--secret", "WANDB=abc", "--no-auth", "--yes"),
         *("--", "--max-model-len", "4096", "--chat-template", "it's {{ $(odd) }}.jinja"),
     ),
-    "two_machines": (*f"{VICUNA} --accelerator A100:8 --num-nodes 2 -c big --cloud gcp".split(), *TOKEN),
+    "two_machines": (*split(f"{VICUNA} --accelerator A100:8 --num-nodes 2 -c big --cloud gcp"), *TOKEN),
     "container_image": (
-        *f"{VICUNA} --accelerator L4:1 -c boxed --image docker:vllm/vllm-openai:v0.32.0".split(),
+        *split(f"{VICUNA} --accelerator L4:1 -c boxed --image docker:vllm/vllm-openai:v0.32.0"),
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A user's environment with a catalogue, and without hub, bucket and credentials."""
-    home = tmp_path_factory.mktemp("home")
-    write_catalog(home)
-    nobody = "http://127.0.0.1:9"
-    return {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(home),
-        "HF_ENDPOINT": nobody,
-        "AWS_ENDPOINT_URL": nobody,
-        "STORAGE_EMULATOR_HOST": nobody,
-        "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
-    }
+    """A machine that reaches nothing."""
+    return offline_environment(tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_dry_run_prints_the_task_of_its_golden_file(name: str, offline: dict[str, str]) -> None:
-    done = subprocess.run(
-        ["llm-atc", "serve", *_with_dry_run(COMMANDS[name])], env=offline, capture_output=True, text=True
-    )
+    done = llm_atc(offline, "serve", *_with_dry_run(COMMANDS[name]))
     assert done.returncode == 0, done.stderr
     assert "<token>" not in done.stdout + done.stderr
     golden = HERE / f"{name}.yaml"
@@ -89,8 +76,10 @@ def test_skypilot_accepts_the_golden_file(name: str) -> None:
 
 
 def test_what_is_not_sold_is_a_warning_with_the_nearest(offline: dict[str, str]) -> None:
-    command = ["llm-atc", "serve", *COMMANDS["llama_2_70b_two_a100"], "--dry-run"]
-    done = subprocess.run(command, env=offline, capture_output=True, text=True)
+    done = llm_atc(offline, "serve", *COMMANDS["llama_2_70b_two_a100"], "--dry-run")
     assert done.returncode == 0
-    assert "aws/us-east-2 does not sell A100-80GB:2. The nearest that is sold: A100-80GB:8 on aws/" in done.stderr
+    assert (
+        "aws/us-east-2 does not sell A100-80GB:2. The nearest that is sold: A100-80GB:8 on aws/"
+        in done.stderr
+    )
     assert "A100-80GB:2 on gcp/" in done.stderr

@@ -1,0 +1,106 @@
+"""The README's commands for models of the hub, launched on the simulated region as they stand there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from tests.cloud.client import SimulatedRegion
+from tests.e2e.conftest import GATED, OPEN, TOKEN
+from tests.hub import Hub
+
+pytestmark = [pytest.mark.xdist_group("cloud"), pytest.mark.timeout(900)]
+
+NAME = "servecluster"
+ON_GCP = ("--accelerator", "A100:1", "-c", NAME, "--cloud", "gcp", "--region", "asia-southeast1")
+ON_AWS = ("-c", NAME, "--cloud", "aws", "--region", "us-east-2")
+TOKEN_GIVEN = ("--envs", f"HF_TOKEN={TOKEN}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(region: SimulatedRegion) -> Iterator[None]:
+    """Whatever a test leaves is removed by llm-atc's own command."""
+    yield
+    region.run("llm-atc", "down", "--all", "--yes", check=False)
+    assert region.instances() == ()
+
+
+def serve(region: SimulatedRegion, hub: Hub, *words: str) -> None:
+    """Serve, with the stand-in hub's address on both sides, and fail where it does."""
+    address = ("-e", f"HF_ENDPOINT={hub.url}")
+    region.run("llm-atc", "serve", *words, *address, env={"HF_ENDPOINT": hub.url}, timeout=600)
+
+
+def status(region: SimulatedRegion) -> dict[str, Any]:
+    (found,) = json.loads(region.run("llm-atc", "status", "--json").stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def answer(region: SimulatedRegion, model: str) -> str:
+    facts = json.loads(region.run("llm-atc", "endpoint", NAME, "--json").stdout)
+    with openai.OpenAI(base_url=facts["base_url"], api_key=facts["api_key"], timeout=60) as client:
+        return client.completions.create(model=model, prompt="Hello", max_tokens=4).choices[0].text
+
+
+def test_a_hub_model_comes_up_on_gcp_and_what_sky_does_to_it_is_noticed(
+    region: SimulatedRegion, hub: Hub
+) -> None:
+    serve(region, hub, "--name", OPEN, *ON_GCP, *TOKEN_GIVEN)
+    assert answer(region, OPEN)
+    assert [machine.instance_type for machine in region.instances()] == ["a2-highgpu-1g"]
+
+    region.run("sky", "stop", "-y", NAME)
+    assert status(region)["state"] == "stopped"
+    region.terminate(region.instances()[0].id)  # as in the cloud's own console
+    assert status(region)["state"] == "gone"
+
+
+def test_a_gated_model_comes_up_on_v100_with_the_vllm_that_runs_there(
+    region: SimulatedRegion, hub: Hub
+) -> None:
+    serve(region, hub, "--name", GATED, "--accelerator", "V100:1", *ON_AWS, *TOKEN_GIVEN)
+    assert answer(region, GATED)
+    (machine,) = region.instances()
+    assert (machine.instance_type, machine.zone[:-1]) == ("p3.2xlarge", "us-east-2")
+    assert status(region)["engine"] == "vllm 0.19.1"
+
+
+def test_a_gated_model_without_its_token_is_refused_before_any_machine(
+    region: SimulatedRegion, hub: Hub
+) -> None:
+    words = ("llm-atc", "serve", "--name", GATED, "--accelerator", "V100:1", *ON_AWS)
+    refused = region.run(*words, env={"HF_ENDPOINT": hub.url}, check=False)
+    assert refused.returncode == 1
+    assert "gated" in refused.stderr
+    assert region.instances() == ()
+
+
+def test_what_the_cloud_does_not_sell_is_refused_with_the_nearest(region: SimulatedRegion, hub: Hub) -> None:
+    words = ("llm-atc", "serve", "--name", OPEN, "--accelerator", "A100-80GB:2", *ON_AWS)
+    refused = region.run(*words, env={"HF_ENDPOINT": hub.url}, check=False)
+    assert refused.returncode == 1
+    assert "does not sell A100-80GB:2. The nearest that is sold: A100-80GB:8 on aws/" in " ".join(
+        refused.stderr.split()
+    )
+    assert region.instances() == ()
+
+
+def test_an_engine_that_cannot_start_is_told_with_its_cause_and_what_it_costs(
+    region: SimulatedRegion, hub: Hub
+) -> None:
+    words = ("llm-atc", "serve", "--name", OPEN, *ON_GCP, "-e", f"HF_ENDPOINT={hub.url}")
+    failed = region.run(
+        *words, "--", "--max-model-len", "999999", env={"HF_ENDPOINT": hub.url}, check=False, timeout=600
+    )
+    said = failed.stderr
+    assert failed.returncode == 1
+    assert "The context asked for is longer than the model's own." in said
+    assert "The machine of servecluster is still running and costs $" in said
+    assert "llm-atc down servecluster" in said
+    assert len(said.splitlines()) < 24  # one screen
+    assert status(region)["state"] == "failed"
