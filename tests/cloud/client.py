@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,8 +101,10 @@ class SimulatedRegion:
 
     def gcs(self) -> Any:
         """A google-cloud-storage client of the simulated Google Cloud Storage."""
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud import storage
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # it would like gRPC, which storage needs not
+            from google.auth.credentials import AnonymousCredentials
+            from google.cloud import storage
 
         return storage.Client(
             project="simulated-project",

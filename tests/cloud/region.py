@@ -61,10 +61,11 @@ class Region:
         environment = {
             "AWS_ENDPOINT_URL": self._aws.endpoint,  # as DNS does on a real machine: clients find this region
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{storage.port}",
-            # What stands in for the GPU: vLLM's CPU build, which has no compiler here and must not take
-            # nearly all memory for its cache.
+            # What stands in for the GPU is vLLM's CPU build: it has no compiler here, must not take nearly
+            # all memory for its cache, and need not warm up.
             "TORCH_COMPILE_DISABLE": "1",
             "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_CI_ENV": "1",
         }
         self._host = Host(
             layers=layers,
