@@ -79,7 +79,7 @@ class FakeTarget:
 
     `seen` is what there is under each name. `script` comes before it: the next observations, in order.
     `launch_raises` is raised by the next launches, which leave `leaves` behind. With `log_first`, nothing is
-    observed before the log that is being followed was read to its end.
+    observed before the log that is being followed was read to its end. Once `unseen` is set, looking raises it.
     """
 
     def __init__(self) -> None:
@@ -90,6 +90,7 @@ class FakeTarget:
         self.becomes: Observation = running()
         self.launch_raises: BaseException | None = None
         self.leaves: Observation = ABSENT
+        self.unseen: AtcError | None = None
         self.during_launch: Callable[[], None] = lambda: None
         self.down_leaves: Observation = ABSENT
         self.log: tuple[str, ...] = ()
@@ -114,6 +115,8 @@ class FakeTarget:
         self.calls.append(f"observe {name}" + (" fresh" if fresh else ""))
         if self.log_first:
             assert self._log_read.wait(10), "nobody followed the log"
+        if self.unseen is not None:
+            raise self.unseen
         return self.script.pop(0) if self.script else self.seen.get(name, ABSENT)
 
     def stop(self, name: str, report: Reporter) -> None:

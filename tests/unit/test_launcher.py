@@ -313,6 +313,21 @@ def test_a_failure_says_what_is_left(fakes: Fakes, request_: Request, left: Obse
     assert caught.value.details == (truth,)
 
 
+def test_a_failure_is_told_even_when_nobody_can_see_what_is_left(fakes: Fakes) -> None:
+    def lose_sight() -> None:
+        fakes.cloud.unseen = CloudError("SkyPilot's API server does not answer.")
+
+    fakes.cloud.during_launch = lose_sight
+    fakes.cloud.launch_raises = ProvisionFailed("No cloud gave the machine.")
+    with pytest.raises(ProvisionFailed, match="No cloud gave the machine") as caught:
+        serve(fakes)
+    assert caught.value.details == (
+        "Whether its machine is left cannot be seen now. Look with: llm-atc status demo",
+    )
+    assert fakes.store.get("demo") is not None
+    assert "VLLM_API_KEY" in fakes.kept("demo")
+
+
 def test_an_engine_that_ends_keeps_its_machine_remembered_and_says_what_it_costs(fakes: Fakes) -> None:
     fakes.cloud.becomes = ended()
     fakes.cloud.log = ("torch.OutOfMemoryError: CUDA out of memory.",)

@@ -189,7 +189,7 @@ def test_engine_arguments_reach_the_task_as_they_were_typed(arguments: list[str]
     assert json.loads(read["envs"]["ENGINE_ARGS"]) == ["--served-model-name", "Qwen/Qwen3-0.6B", *arguments]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     model=model_names,
     location=texts,
