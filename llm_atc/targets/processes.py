@@ -114,7 +114,8 @@ def _of_run(pid: int, run: str) -> bool:
         environ = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:  # it has ended, or belongs to another user
         return False
-    return f"{RUN_VARIABLE}={run}".encode() in environ or not any(b"=" in entry for entry in environ)
+    # A title is written over the beginning, and may leave later variables as they were.
+    return f"{RUN_VARIABLE}={run}".encode() in environ or b"=" not in environ[0]
 
 
 def kill_session(leader: Identity, run: str, *, wait: float = 5.0) -> bool:

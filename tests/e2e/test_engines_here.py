@@ -22,7 +22,7 @@ from llm_atc.plan.engine import EngineName
 from llm_atc.ports import EngineState, MachineState
 from llm_atc.targets.local import LocalTarget
 from llm_atc.targets.local_folder import Folder
-from llm_atc.targets.processes import session_members
+from llm_atc.targets.processes import Stat, read_stat, session_members
 from tests.local_fixtures import ModelsOnDisk, Told, eventually, get, plan_here
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("engines here")]
@@ -70,6 +70,12 @@ def ready(target: LocalTarget, name: str) -> str:
         return seen.address if get(seen.address)[0] == 200 else None
 
     return eventually(healthy, within=STARTING, every=0.3) or ""
+
+
+def all_processes() -> dict[int, Stat]:
+    """Every living process of this machine, by number."""
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {number: stat for number in numbers if (stat := read_stat(number)) is not None}
 
 
 def client(address: str, key: str) -> openai.OpenAI:
@@ -139,6 +145,8 @@ def test_vllm_without_its_supervisor_is_seen_and_ended_completely(
     state = Folder(real._folder("tiny").path).state()
     assert state is not None
     members = session_members(state.supervisor, state.run)
+    every = {pid for pid, stat in all_processes().items() if stat.session == state.supervisor.pid}
+    assert {one.pid for one in members} == every - {state.supervisor.pid}
     assert len(members) > 1, "vLLM works with several processes"
     os.kill(state.supervisor.pid, signal.SIGKILL)
     eventually(lambda: not state.supervisor.alive())
@@ -147,6 +155,7 @@ def test_vllm_without_its_supervisor_is_seen_and_ended_completely(
     assert (seen.detail or "").startswith("its supervisor was killed")
     real.down("tiny", Told())
     assert [member for member in members if member.alive()] == []
+    assert [one for one in all_processes().values() if one.session == state.supervisor.pid] == []
     assert get(vllm_with_two_keys)[0] == 0
 
 
