@@ -79,7 +79,7 @@ class FakeTarget:
 
     `seen` is what there is under each name. `script` comes before it: the next observations, in order.
     `launch_raises` is raised by the next launches, which leave `leaves` behind. With `log_first`, nothing is
-    observed before the log that is being followed was read to its end. Once `unseen` is set, looking raises it.
+    observed before the log that is being followed was read to its end. `unseen` is raised by every look.
     """
 
     def __init__(self) -> None:
