@@ -1,7 +1,7 @@
 #!/bin/sh
 # Ask a question with curl. Needs OPENAI_BASE_URL and MODEL; OPENAI_API_KEY where the endpoint asks for a key.
 set -eu
-: "${OPENAI_BASE_URL:?is not set: export \$(llm-atc endpoint NAME --env)}"
+: "${OPENAI_BASE_URL:?is not set: eval the output of: llm-atc endpoint NAME --env}"
 : "${MODEL:?is not set: give the name that the model is served under}"
 
 # The header comes by standard input: an argument could be read by everybody on this machine.

@@ -1,4 +1,4 @@
-"""The main job, whole, on this machine: make a small model, serve it with vLLM, ask it, and say how to stop it.
+"""The main job on this machine, whole: make a small model, serve it with vLLM, ask it, and say how to end it.
 
     make quickstart
 

@@ -22,14 +22,16 @@ from llm_atc.errors import (
     SourceError,
 )
 from llm_atc.plan.accelerators import unknown_accelerator
-from llm_atc.plan.model import ModelRef, ModelSpec
+from llm_atc.plan.model import ModelRef, ModelSpec, Where
 from llm_atc.plan.plan import Plan, check_flags, make_plan
+from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import Request
 from llm_atc.ports import (
     Catalog,
     Clock,
     Deployment,
     Engines,
+    EngineState,
     MachineState,
     Models,
     Observation,
@@ -136,6 +138,10 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
     except (OfferError, CloudError) as error:
         wrong(error)
     machine = world.engines.machine() if request.place.local else None
+    if ref.where is Where.HUB and world.environ.get(HUB_TOKEN) and token is None and machine is None:
+        warnings.append(
+            f"Your {HUB_TOKEN} stays here: a gated model needs it there, by --secret {HUB_TOKEN}."
+        )
     return Planned(plan=make_plan(request, spec, machine), warnings=tuple(warnings))
 
 
@@ -185,9 +191,9 @@ def serve(
         secrets = _secrets(world, decided, dict(request.secrets), request.keys)
         world.store.save(decided, world.clock.now())
         world.vault.put(decided.name, secrets)
-        _launch(world, decided, secrets, report)
+        left = _launch(world, decided, secrets, report, timeout=timeout)
         if until is not Until.SUBMITTED:
-            _wait(world, decided, secrets, report, timeout=timeout, until=until)
+            _wait(world, decided, secrets, report, timeout=left, until=until)
     return status_of(world, decided.name)
 
 
@@ -203,7 +209,6 @@ def serve_in_foreground(world: World, request: Request, report: Reporter) -> Non
             raise DeploymentError(f"{decided.name} runs here already.", hint=f"llm-atc stop {decided.name}")
         secrets = _secrets(world, decided, dict(request.secrets), request.keys)
         key = first_key(decided, secrets)
-        report.note(f"{decided.name} will answer on 127.0.0.1:{decided.port}; Ctrl-C ends it.")
         if key is not None and not request.keys:
             report.note(f"Its key: {key.reveal()}")
         world.here.foreground(decided, secrets, report)
@@ -254,11 +259,24 @@ def _secrets(
     return found
 
 
-def _launch(world: World, decided: Plan, secrets: Secrets, report: Reporter, *, forget: bool = True) -> None:
-    """Launch; whatever goes wrong, with `forget` nothing stays remembered that is not there."""
+def _launch(
+    world: World,
+    decided: Plan,
+    secrets: Secrets,
+    report: Reporter,
+    *,
+    timeout: float,
+    forget: bool = True,
+) -> float:
+    """Launch, and return how many seconds of `timeout` are left.
+
+    Whatever goes wrong, with `forget` nothing stays remembered that is not there.
+    """
+    begun = world.clock.now()
     target = world.target(decided)
+    report.stage(Stage.SET_UP if decided.place.local else Stage.PROVISION)
     try:
-        target.launch(decided, secrets, report)
+        target.launch(decided, secrets, report, timeout=timeout)
     except (AtcError, KeyboardInterrupt) as error:
         left = _last_look(target, decided.name)
         if forget and left.machine is MachineState.ABSENT:
@@ -267,6 +285,7 @@ def _launch(world: World, decided: Plan, secrets: Secrets, report: Reporter, *, 
         if isinstance(error, AtcError):
             raise _with_bill(error, decided, left) from error
         raise _interrupted(decided, left) from error
+    return max(timeout - (world.clock.now() - begun), 1)
 
 
 def _wait(
@@ -305,9 +324,10 @@ def _with_bill(error: AtcError, decided: Plan, left: Observation) -> AtcError:
 
 
 def _left_running(decided: Plan, left: Observation) -> str:
-    if left.machine is MachineState.ABSENT or (decided.place.local and left.machine is not MachineState.UP):
+    here = decided.place.local
+    if left.machine is MachineState.ABSENT or (here and left.engine is not EngineState.RUNNING):
         return "Nothing is left running."
-    if decided.place.local:
+    if here:
         return f"{decided.name} still runs here. End it with: llm-atc down {decided.name}"
     if left.machine is MachineState.UNKNOWN:
         return f"Whether its machine is left cannot be seen now. Look with: llm-atc status {decided.name}"
@@ -362,7 +382,7 @@ def status_of(world: World, name: str, *, fresh: bool = False) -> Status:
         url=f"http://{seen.address}" if seen.address and running else None,
         hourly=seen.hourly if running else None,
         spent=hours * seen.hourly if hours is not None and seen.hourly is not None else None,
-        since=seen.launched if running else deployment.started,
+        since=seen.launched if running and seen.launched else deployment.started,
         detail=seen.detail or deployment.busy,
     )
 
@@ -372,9 +392,8 @@ def endpoint(world: World, name: str) -> Endpoint:
     decided = find(world, name).plan
     seen = world.target(decided).observe(name)
     if seen.address is None:
-        raise DeploymentError(
-            f"{name} has no endpoint now: its machine is {seen.machine}.", hint=f"llm-atc start {name}"
-        )
+        state = "not running" if decided.place.local else f"{seen.machine}"
+        raise DeploymentError(f"{name} has no endpoint now: it is {state}.", hint=f"llm-atc start {name}")
     return Endpoint(
         name=name,
         model=decided.model.ref.name,
@@ -418,9 +437,9 @@ def restart(
         secrets = _secrets(world, decided, {})
         world.store.save(decided, world.clock.now())
         world.vault.put(name, secrets)
-        _launch(world, decided, secrets, report, forget=False)
+        left = _launch(world, decided, secrets, report, timeout=timeout, forget=False)
         if until is not Until.SUBMITTED:
-            _wait(world, decided, secrets, report, timeout=timeout, until=until)
+            _wait(world, decided, secrets, report, timeout=left, until=until)
     return status_of(world, name)
 
 

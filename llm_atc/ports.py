@@ -71,11 +71,12 @@ class Target(Protocol):
     Calls block until the thing is done and may raise CloudError's, EngineError's and DeploymentError's kinds.
     """
 
-    def launch(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float) -> None:
         """Bring the machine up and start the engine under `plan.name`.
 
         A stopped machine is started; an engine that runs there is replaced. Returns when the engine's
-        process or job exists; it is not ready then.
+        process or job exists; it is not ready then. Raises NotReady when a machine could not be had within
+        `timeout` seconds, and ends the attempt.
         """
 
     def observe(self, name: str, *, fresh: bool = False) -> Observation:

@@ -116,14 +116,14 @@ def down(names: Names = None, everything: All = False, yes: Yes = False, as_json
     world, done = open_world(), []
     wanted = [d.name for d in world.store.all()] if everything else names or []
     if wanted:
-        asking(yes)(f"Remove {', '.join(wanted)}, with disk and keys?")
+        asking(yes)(f"Remove {', '.join(wanted)}, with all that lies on its machine, and its keys?")
 
     def act(name: str) -> None:
         status = launcher.down(world, name, Progress())
         done.append(status)
         if not as_json:
             cost = f" It cost about ${status.spent:.2f}." if status.spent is not None else ""
-            typer.echo(f"{name} is gone: machine, disk and keys.{cost}", err=True)
+            typer.echo(f"{name} is gone, and so are its keys.{cost}", err=True)
 
     try:
         _each(names, everything, act, [d.name for d in world.store.all()])

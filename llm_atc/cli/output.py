@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -96,9 +97,13 @@ def curl_line(endpoint: Endpoint) -> str:
 
 
 def env_lines(endpoint: Endpoint) -> str:
-    """The variables that OpenAI's clients read, as lines for a shell's `eval` or an env file."""
-    key = endpoint.key.reveal() if endpoint.key else "none"
-    return f"OPENAI_BASE_URL={endpoint.url}/v1\nOPENAI_API_KEY={key}"
+    """The variables that OpenAI's clients and the examples read, as a shell's `eval` takes them."""
+    values = {
+        "OPENAI_BASE_URL": f"{endpoint.url}/v1",
+        "OPENAI_API_KEY": endpoint.key.reveal() if endpoint.key else "none",
+        "MODEL": endpoint.model,
+    }
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
 
 
 def endpoint_facts(endpoint: Endpoint) -> dict[str, Any]:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from llm_atc.plan.request import Request
 
 Option = typer.Option
+NO_KEY = "Without a key, everybody who reaches the address can use the model at your cost. Go on?"
 
 
 def serve(
     context: typer.Context,
     positional: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="The model: the same as --name.", show_default=False),
+        typer.Argument(metavar="MODEL", help="The model: the same as --name.", show_default=False),
     ] = None,
     name: Annotated[
         str | None,
@@ -137,7 +138,9 @@ def serve(
         _print_task(request)
         return
     if foreground:
-        _serve_in_foreground(request)
+        if as_json or detach_run or detach_setup:
+            raise UsageError("--foreground stays in this terminal: it goes with no --json and no --detach.")
+        _serve_in_foreground(request, yes)
         return
     _serve(request, yes, as_json, verbose, timeout, detach_setup=detach_setup, detach_run=detach_run)
 
@@ -182,13 +185,15 @@ def text_of(plan: Plan) -> str:
     return text(plan) if plan.place.local else render(plan)
 
 
-def _serve_in_foreground(request: Request) -> None:
+def _serve_in_foreground(request: Request, yes: bool) -> None:
     from llm_atc import launcher
     from llm_atc.cli.progress import Progress
     from llm_atc.errors import UsageError
 
     if not request.place.local:
         raise UsageError("--foreground is for this machine.", hint="--cloud local --foreground")
+    if not request.auth:
+        asking(yes)(NO_KEY)
     report = Progress(verbose=True)
     launcher.serve_in_foreground(open_world(), request, report)
 
@@ -210,7 +215,7 @@ def _serve(
 
     ask = asking(yes)
     if not request.auth:
-        ask("Without a key, everybody who finds the address can use the model at your cost. Go on?")
+        ask(NO_KEY)
     until = Until.SUBMITTED if detach_setup else Until.SET_UP if detach_run else Until.READY
     world = open_world()
     with Progress(verbose=verbose) as report:

@@ -31,7 +31,9 @@ def status(names: Names = None, as_json: AsJson = False) -> None:
 
 def endpoint(
     name: Name,
-    env: Annotated[bool, typer.Option("--env", help="As OPENAI_BASE_URL and OPENAI_API_KEY.")] = False,
+    env: Annotated[
+        bool, typer.Option("--env", help="As OPENAI_BASE_URL, OPENAI_API_KEY and MODEL, for eval.")
+    ] = False,
     curl: Annotated[bool, typer.Option("--curl", help="As a curl command.")] = False,
     as_json: AsJson = False,
 ) -> None:

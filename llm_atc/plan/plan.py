@@ -19,6 +19,16 @@ RESERVED = frozenset(
     {"MODEL", "PORT", "AUTH", "ENGINE_VERSION", "ENGINE_REQUIREMENTS", "ENGINE_ARGS"}
     | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE}
 )
+# Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.
+OWN_OPTIONS = {
+    "--host": "leave it away: the port is opened with the key as its lock",
+    "--port": "--port PORT before the --",
+    "--api-key": "--api-key KEY before the --",
+    "--api-key-file": "--api-key KEY before the --",
+    "--hf-token": "--secret HF_TOKEN before the --",
+    "--served-model-name": "--name NAME before the --",
+    "--alias": "--name NAME before the --",
+}
 RUNS = {Format.HUGGING_FACE: EngineName.VLLM, Format.GGUF: EngineName.LLAMA_CPP}
 
 
@@ -71,6 +81,11 @@ def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None
     """
     check_flags(request)
     engine = choose_engine(request.engine, model)
+    if engine is EngineName.LLAMA_CPP and machine is None:
+        raise ModelUnservable(
+            f"{model.ref.name} is stored as {model.format}, which runs on this machine only so far.",
+            hint="--cloud local",
+        )
     match engine:
         case EngineName.VLLM:
             pin, arguments, envs, notes = _plan_vllm(request, model, machine)
@@ -108,6 +123,7 @@ def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None
 def check_flags(request: Request) -> None:
     """Whether the flags can stand together; UsageError names the two that cannot."""
     check_port(request.port)
+    check_engine_args(request.engine_args)
     taken = RESERVED & {name for name, _ in (*request.envs, *request.secrets)}
     if taken:
         raise UsageError(
@@ -141,6 +157,17 @@ def check_flags(request: Request) -> None:
             raise UsageError(
                 f"{flag} is for a cloud: --cloud local is this machine.", hint=f"leave {flag} away"
             )
+
+
+def check_engine_args(words: tuple[str, ...]) -> None:
+    """UsageError for an engine's option that llm-atc sets itself, also shortened or with underscores."""
+    for word in words:
+        name = word.partition("=")[0].replace("_", "-")
+        for option, instead in OWN_OPTIONS.items():
+            if name == option or (len(name) > 5 and option.startswith(name)):
+                raise UsageError(
+                    f"{word.partition('=')[0]} is not for the engine: llm-atc sets it.", hint=instead
+                )
 
 
 def choose_engine(asked: EngineName | None, model: ModelSpec) -> EngineName:
@@ -179,6 +206,8 @@ def _plan_vllm(request: Request, model: ModelSpec, machine: Machine | None) -> V
         )
     arguments = vllm.arguments(model, tensor_parallel=_tensor_parallel(request))
     notes = [pinned.why] if pinned.why else []
+    if pinned.why and len(request.accelerators) > 1:
+        notes.append(f"vLLM {pinned.pin.version} then runs on whichever of these accelerators is had.")
     if request.num_nodes > 1:
         notes.append("Several machines run one model through Ray: this has not been tried on real machines.")
     if request.image:

@@ -62,8 +62,11 @@ class LocalTarget:
         self._environ = os.environ if environ is None else environ
         self._grace, self._log_bytes = grace, log_bytes
 
-    def launch(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
-        """Install what is missing, then start the engine; one that runs under this name is replaced then."""
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float) -> None:
+        """Install what is missing, then start the engine; one that runs under this name is replaced then.
+
+        There is no machine to be had here, so `timeout` ends nothing.
+        """
         self._launch(plan, secrets, report, tied=None)
 
     def foreground(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:

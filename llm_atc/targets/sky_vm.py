@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
 
-from llm_atc.errors import CloudError, CloudNotReady
+from llm_atc.errors import CloudError, CloudNotReady, NotReady
 from llm_atc.plan.diagnosis import clean
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
@@ -25,7 +27,7 @@ class SkyVm:
         """`document` renders a plan as the text of a SkyPilot task."""
         self._document = document
 
-    def launch(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float) -> None:
         report.stage(Stage.PROVISION)
         with sky_quiet(report) as sky:
             _check_enabled(sky, plan.place.cloud)
@@ -33,13 +35,21 @@ class SkyVm:
             task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)), secrets_overrides=values)
             self._end_jobs(sky, plan.name)
             request = sky.launch(task, cluster_name=plan.name, no_setup=not plan.setup)
-            try:
-                sky.stream_and_get(request, output_stream=LineStream(report))
-            except KeyboardInterrupt:
-                # The server would go on with it: an interrupted launch is cancelled, and what it left behind
-                # is for `status` and `down`.
-                sky.get(sky.api_cancel(request, silent=True))
-                raise
+            with _cancelled_after(timeout, sky, request) as late:
+                try:
+                    sky.stream_and_get(request, output_stream=LineStream(report))
+                except KeyboardInterrupt:
+                    # The server would go on with it: an interrupted launch is cancelled, and what it left
+                    # behind is for `status` and `down`.
+                    sky.get(sky.api_cancel(request, silent=True))
+                    raise
+                except sky.exceptions.RequestCancelled as error:
+                    if not late.is_set():
+                        raise
+                    raise NotReady(
+                        f"{plan.name} got no machine within {timeout:.0f} seconds; the attempt was ended.",
+                        hint="llm-atc serve … --timeout 7200   (or another --region)",
+                    ) from error
 
     def observe(self, name: str, *, fresh: bool = False) -> Observation:
         with sky_quiet() as sky:
@@ -124,6 +134,28 @@ class SkyVm:
             yield from (clean(line) for line in whole)
         if rest:
             yield clean(rest)
+
+
+@contextlib.contextmanager
+def _cancelled_after(seconds: float, sky: Any, request: str) -> Iterator[threading.Event]:
+    """Cancel the request on the API server when the block takes longer; the event then is set.
+
+    SkyPilot itself retries in silence for many minutes when a machine's SSH never comes up.
+    """
+    late = threading.Event()
+
+    def cancel() -> None:
+        late.set()
+        with sky_quiet():
+            sky.api_cancel(request, silent=True)
+
+    timer = threading.Timer(seconds, cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def _check_enabled(sky: Any, cloud: str | None) -> None:
