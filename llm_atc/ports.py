@@ -71,7 +71,7 @@ class Target(Protocol):
     Calls block until the thing is done and may raise CloudError's, EngineError's and DeploymentError's kinds.
     """
 
-    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float) -> None:
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         """Bring the machine up and start the engine under `plan.name`.
 
         A stopped machine is started; an engine that runs there is replaced. Returns when the engine's

@@ -98,7 +98,7 @@ class FakeTarget:
         self.log_first = False
         self._log_read = threading.Event()
 
-    def launch(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         self.calls.append(f"launch {plan.name}")
         self.launched.append((plan, {name: secret.reveal() for name, secret in secrets.items()}))
         self.during_launch()

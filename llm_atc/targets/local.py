@@ -62,7 +62,7 @@ class LocalTarget:
         self._environ = os.environ if environ is None else environ
         self._grace, self._log_bytes = grace, log_bytes
 
-    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float) -> None:
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         """Install what is missing, then start the engine; one that runs under this name is replaced then.
 
         There is no machine to be had here, so `timeout` ends nothing.

@@ -27,7 +27,7 @@ class SkyVm:
         """`document` renders a plan as the text of a SkyPilot task."""
         self._document = document
 
-    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float) -> None:
+    def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         report.stage(Stage.PROVISION)
         with sky_quiet(report) as sky:
             _check_enabled(sky, plan.place.cloud)
