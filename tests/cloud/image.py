@@ -246,7 +246,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--cache", type=Path, default=cache_dir(), help="where to keep it (default: %(default)s)"
     )
     parser.add_argument(
-        "--prune", action="store_true", help="also remove layers and downloads no longer needed"
+        "--prune",
+        action="store_true",
+        help="also remove layers and downloads no longer needed (while no session runs)",
     )
     arguments = parser.parse_args(argv)
     image = ensure_image(arguments.cache)
