@@ -420,11 +420,15 @@ def start(
 ) -> Status:
     """Bring a stopped deployment back, or its engine when only that has ended, with the same key.
 
-    Nothing is done to one that answers. A secret that is missing is an error before any machine starts.
+    One that answers is left alone, and one that is starting is waited for. A secret that is missing is an error before any machine starts.
     """
     now = status_of(world, name)
     if now.state is State.READY:
         return now
+    if now.state is State.STARTING:
+        decided = find(world, name).plan
+        _wait(world, decided, world.vault.get(name), report, timeout=timeout, until=until)
+        return status_of(world, name)
     return restart(world, name, report, until=until, timeout=timeout)
 
 

@@ -94,7 +94,8 @@ def _following(target: Target, name: str, report: Reporter) -> Iterator[deque[st
     done = threading.Event()
 
     def read() -> None:
-        with contextlib.suppress(AtcError):
+        # The log is told for company: whatever goes wrong with it is no reason to stop waiting.
+        with contextlib.suppress(Exception):
             for line in target.logs(name, follow=True):
                 if done.is_set():
                     return

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.cloud.fixtures", "tests.source_fixtures"]
+pytest_plugins = ["tests.cloud.fixtures", "tests.local_fixtures", "tests.source_fixtures"]
 
 REQUIRE = "LLM_ATC_REQUIRE_ALL"
 _skipped: list[str] = []

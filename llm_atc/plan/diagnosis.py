@@ -47,11 +47,6 @@ _SIGNS = (
         "Check the name; for a private repository give --secret HF_TOKEN",
     ),
     _sign(
-        r"couldn't connect to 'https?://|LocalEntryNotFoundError|MaxRetryError|Name or service not known",
-        "The model hub could not be reached from the machine.",
-        "Check the machine's network, or serve from a bucket with --source",
-    ),
-    _sign(
         r"User-specified max_model_len \(\d+\) is greater than the derived max_model_len",
         "The context asked for is longer than the model's own.",
         "Ask for less with --max-model-len",
@@ -135,6 +130,11 @@ _SIGNS = (
         r"No module named|ImportError|cannot open shared object file",
         "The engine's installation is broken.",
         "Install it again: llm-atc engines remove vllm, then serve once more",
+    ),
+    _sign(
+        r"couldn't connect to 'https?://|LocalEntryNotFoundError|MaxRetryError|Name or service not known",
+        "The model hub could not be reached from the machine.",
+        "Check the machine's network, or serve from a bucket with --source",
     ),
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

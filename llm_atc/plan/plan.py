@@ -16,7 +16,7 @@ from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, 
 CHECKPOINTS = "~/.llm-atc/checkpoints"
 # What the task templates read; a user's variable of that name would change what runs.
 RESERVED = frozenset(
-    {"MODEL", "PORT", "AUTH", "ENGINE_VERSION", "ENGINE_REQUIREMENTS", "ENGINE_ARGS"}
+    {"MODEL", "MODEL_FILE", "PORT", "AUTH", "ENGINE_VERSION", "ENGINE_REQUIREMENTS", "ENGINE_ARGS"}
     | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE}
 )
 # Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.
@@ -81,11 +81,6 @@ def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None
     """
     check_flags(request)
     engine = choose_engine(request.engine, model)
-    if engine is EngineName.LLAMA_CPP and machine is None:
-        raise ModelUnservable(
-            f"{model.ref.name} is stored as {model.format}, which runs on this machine only so far.",
-            hint="--cloud local",
-        )
     match engine:
         case EngineName.VLLM:
             pin, arguments, envs, notes = _plan_vllm(request, model, machine)

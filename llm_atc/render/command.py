@@ -29,10 +29,8 @@ def command(plan: Plan, executable: str, model: str, host: str, port: int) -> tu
 
 
 def _gguf(plan: Plan, model: str) -> tuple[str, ...]:
-    """A file is loaded; of a directory, the plan's file in it; a repository is fetched by llama-server."""
+    """A file is loaded; of a directory, the plan's file in it."""
     file = plan.model.file
-    if plan.model.ref.where is Where.HUB and model == plan.model.ref.location:
-        return ("-hf", model, *(("--hf-file", file) if file else ()))
     if file and not model.endswith(".gguf"):
         return ("-m", f"{model.rstrip('/')}/{file}")
     return ("-m", model)

@@ -32,6 +32,7 @@ def task(plan: Plan, template: Task) -> Task:
     filled["num_nodes"] = plan.num_nodes
     filled["envs"] |= {
         "MODEL": plan.checkpoint,
+        **_model_file(plan),
         "PORT": str(plan.port),
         "AUTH": "key" if plan.auth else "none",
         "ENGINE_VERSION": plan.pin.version,
@@ -45,6 +46,13 @@ def task(plan: Plan, template: Task) -> Task:
         filled["file_mounts"] = mounts
     order = ("name", "resources", "num_nodes", "file_mounts", "envs", "secrets", "setup", "run")
     return {key: filled[key] for key in order if filled.get(key)}
+
+
+def _model_file(plan: Plan) -> dict[str, str]:
+    """Which file of a repository llama-server loads; elsewhere the path names it already."""
+    if plan.engine is not EngineName.LLAMA_CPP:
+        return {}
+    return {"MODEL_FILE": plan.model.file or "" if plan.model.ref.where is Where.HUB else ""}
 
 
 def _beside(plan: Plan) -> tuple[str, ...]:

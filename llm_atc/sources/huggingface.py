@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from llm_atc.plan.model import ModelRef, ModelSpec
 HUB = "https://huggingface.co"
 # Seconds for each of the two questions that a look asks.
 TIMEOUT = 4.0
+_FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
 _TOKEN_HINT = "give a token that may read it: --secret HF_TOKEN   (or: hf auth login)"  # noqa: S105  a hint
 
 
@@ -43,6 +45,25 @@ class HuggingFace:
                 lambda name, length: _head(endpoint, ref.location, info.sha, name, length, value),
                 revision=info.sha,
             )
+
+    def fetch_file(self, ref: ModelRef, file: str, revision: str | None) -> str:
+        """The path of a repository's file in the hub's own cache, fetched first where it is not there.
+
+        The first of several files (`…-00001-of-00003.gguf`) brings the others. Raises as `look` does.
+        """
+        from huggingface_hub import get_token, snapshot_download
+
+        endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        token = get_token()
+        with _translated(ref, endpoint, given=token is not None):
+            folder = snapshot_download(
+                ref.location,
+                revision=revision,
+                allow_patterns=[_FIRST_PART.sub(r"-*-of-\1.gguf", file)],
+                endpoint=endpoint,
+                token=token,
+            )
+        return f"{folder}/{file}"
 
 
 def _head(endpoint: str, repo: str, revision: str | None, name: str, length: int, token: str | None) -> bytes:

@@ -49,7 +49,7 @@ class AllModels:
         """See Models.fetch. A GGUF model's path is its file's."""
         ref = model.ref
         if ref.where is Where.HUB:
-            return ref.location
+            return self._from_hub(model, report)
         if ref.where is Where.DISK:
             from llm_atc.sources.disk import absolute
 
@@ -58,6 +58,15 @@ class AllModels:
             folder = self._folder(ref)
             self._pull(ref, folder, report)
         return str(folder / model.file if model.file else folder)
+
+    def _from_hub(self, model: ModelSpec, report: Reporter) -> str:
+        """vLLM fetches a repository by itself; a GGUF file is fetched here, with the parts that follow it."""
+        if model.file is None:
+            return model.ref.location
+        from llm_atc.sources.huggingface import HuggingFace
+
+        report.stage(Stage.WEIGHTS)
+        return HuggingFace().fetch_file(model.ref, model.file, model.revision)
 
     def _folder(self, ref: ModelRef) -> Path:
         """Two addresses may hold models of one name: a part of the address' digest keeps them apart."""

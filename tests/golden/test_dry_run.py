@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("-e", "GREETING=hello there", "--secret", "WANDB=abc", "--no-auth", "--yes"),
         *("--", "--max-model-len", "4096", "--chat-template", "it's {{ $(odd) }}.jinja"),
     ),
+    "gguf_from_s3": (
+        *split("--name llm-atc/small --source s3://my-bucket/small-gguf/ --backend llama-cpp"),
+        *split("--accelerator L4:1 -c small --cloud aws --region us-east-1 -- --ctx-size 8192"),
+    ),
     "two_machines": (*split(f"{VICUNA} --accelerator A100:8 --num-nodes 2 -c big --cloud gcp"), *TOKEN),
     "container_image": (
         *split(f"{VICUNA} --accelerator L4:1 -c boxed --image docker:vllm/vllm-openai:v0.32.0"),

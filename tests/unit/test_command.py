@@ -46,12 +46,10 @@ def test_vllm_serves_a_model_on_the_given_port() -> None:
         (DISK, None, "/models/m.gguf", ("-m", "/models/m.gguf")),
         (DISK, "m.gguf", "/models/m.gguf", ("-m", "/models/m.gguf")),
         (DISK, "q4/m.gguf", "/models/", ("-m", "/models/q4/m.gguf")),
-        (HUB, "m.gguf", "o/m", ("-hf", "o/m", "--hf-file", "m.gguf")),
-        (HUB, None, "o/m", ("-hf", "o/m")),
         (HUB, "m.gguf", "/cache/m.gguf", ("-m", "/cache/m.gguf")),
     ],
 )
-def test_llama_server_loads_a_file_or_fetches_a_repository(
+def test_llama_server_loads_a_file(
     ref: ModelRef, file: str | None, model: str, words: tuple[str, ...]
 ) -> None:
     found = command(plan(EngineName.LLAMA_CPP, ref, file), "llama-server", model, "127.0.0.1", 8001)

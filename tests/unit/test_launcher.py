@@ -477,7 +477,7 @@ def test_an_endpoint_is_an_address_and_a_key(fakes: Fakes) -> None:
 def test_a_machine_that_is_stopped_has_no_endpoint(fakes: Fakes) -> None:
     serve(fakes)
     launcher.stop(fakes.world, "demo", fakes.report)
-    with pytest.raises(DeploymentError, match="demo has no endpoint now: its machine is stopped") as caught:
+    with pytest.raises(DeploymentError, match="demo has no endpoint now: it is stopped") as caught:
         launcher.endpoint(fakes.world, "demo")
     assert caught.value.hint == "llm-atc start demo"
 
