@@ -420,7 +420,8 @@ def start(
 ) -> Status:
     """Bring a stopped deployment back, or its engine when only that has ended, with the same key.
 
-    One that answers is left alone, and one that is starting is waited for. A secret that is missing is an error before any machine starts.
+    One that answers is left alone, and one that is starting is waited for. A secret that is missing is an
+    error before any machine starts.
     """
     now = status_of(world, name)
     if now.state is State.READY:

@@ -151,6 +151,8 @@ class LocalTarget:
 
     def _launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, tied: int | None) -> None:
         folder = self._folder(plan.name)
+        if plan.port_fixed and self._port_of(plan.name) != plan.port:
+            choose_port(plan, self._taken())  # raises now rather than after an installation
         launch = folder.announce()
         try:
             executable = self._engines.ensure(plan.pin, report)
@@ -232,9 +234,15 @@ class LocalTarget:
             return environ, keys
         return environ, None
 
+    def _port_of(self, name: str) -> int | None:
+        """The port on which this deployment's engine listens now: it will be free when that is replaced."""
+        state = self._folder(name).state()
+        return state.port if state and state.supervisor.alive() else None
+
     def _taken(self) -> dict[int, str]:
         """The ports of all engines that run here, and whose they are."""
-        states = {path.name: Folder(path).state() for path in self._root.iterdir() if path.is_dir()}
+        folders = self._root.iterdir() if self._root.is_dir() else ()
+        states = {path.name: Folder(path).state() for path in folders if path.is_dir()}
         return {state.port: name for name, state in states.items() if state and state.supervisor.alive()}
 
     def _end(self, folder: Folder) -> None:

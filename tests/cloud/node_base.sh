@@ -4,7 +4,7 @@
 # GSUTIL (what to install), UV_CACHE, DEBS_CACHE. Runs as root in a mount namespace of its own.
 
 mkdir -p "$ROOT"
-debootstrap --variant=minbase --cache-dir="$DEBS_CACHE" --include="$PACKAGES" "$SUITE" "$ROOT" "$MIRROR" >&2
+debootstrap --variant=minbase --cache-dir="$DEBS_CACHE" --include="$PACKAGES" "$SUITE" "$ROOT" ${MIRROR:+"$MIRROR"} >&2
 
 install -m755 "$UV" "$ROOT/usr/local/bin/uv"
 cp /etc/resolv.conf /etc/hosts "$ROOT/etc/"

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from examples.make_tiny_model import make
 from tests.cloud.client import SimulatedRegion
-from tests.cloud.tiny_model import write_tiny_model
 
 pytestmark = pytest.mark.xdist_group("cloud")
 
@@ -37,7 +37,7 @@ VLLM = (
 def web(region: SimulatedRegion, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster that serves a page, launched while the first zone is sold out; its files come from S3."""
     checkpoint = tmp_path_factory.mktemp("tiny")
-    write_tiny_model(checkpoint)
+    make(checkpoint)
     s3 = region.s3()
     s3.create_bucket(Bucket="models")
     for file in checkpoint.iterdir():

@@ -1,6 +1,6 @@
-"""What is typed wrong, or cannot be had, is told in a sentence, with the command that helps: never a traceback.
+"""What is typed wrong, or cannot be had, is told in a sentence, with the command that helps.
 
-Exit code 2 says that the words were wrong, 1 that something failed.
+Exit code 2 says that the words were wrong, 1 that something failed; there is never a traceback.
 """
 
 from __future__ import annotations
