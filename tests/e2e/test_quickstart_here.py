@@ -78,8 +78,10 @@ def test_a_second_model_gets_the_next_port_and_two_keys(
 ) -> None:
     """An embedding model this time: ready means one embedding."""
     make(tmp_path / "embed", embed=True)
-    words = ("serve", "--name", str(tmp_path / "embed"), "-c", "embed", "--cloud", "local", "--yes")
-    status = json.loads(run(user | {"MY_KEYS": SEVERAL}, "llm-atc", *words, "--api-key", "MY_KEYS", "--json"))
+    words = ("serve", "--name", str(tmp_path / "embed"), "-c", "embed", "--cloud", "local", "--yes", "--json")
+    status = json.loads(
+        run(user | {"MY_KEYS": SEVERAL}, "llm-atc", *words, "--api-key", "MY_KEYS", "--", "--enforce-eager")
+    )
     first = json.loads(run(user, "llm-atc", "endpoint", "quickstart", "--json"))
     assert (status["state"], status["endpoint"] != first["endpoint"]) == ("ready", True)
     for key in SEVERAL.split(","):
