@@ -54,7 +54,8 @@ class State:
     """What a state-space or linear-attention layer keeps of a sequence, whatever its length.
 
     A convolution's last `steps` inputs, over `channels` and `groups` of `group` channels, and a recurrent
-    state of `recurrent` values. `dtype` is the recurrent state's own where the model says one.
+    state of `recurrent` values. `dtype` is the recurrent state's own where the model says one. `checkpoint`
+    says whether a third copy is kept with prefix caching, beside the last state and the one before.
     """
 
     channels: int
@@ -63,6 +64,7 @@ class State:
     groups: int = 0
     group: int = 0
     dtype: Dtype | None = None
+    checkpoint: bool = False
 
     def conv(self, ranks: int = 1) -> int:
         """Values of the convolution's part on one rank; groups that do not divide are repeated.
