@@ -73,11 +73,14 @@ class SkyVm:
         if record.status == sky.ClusterStatus.STOPPED:
             return Observation(machine=MachineState.STOPPED, **facts)
         if record.status == sky.ClusterStatus.INIT:
-            starting = bool(_launches(sky, record.name))
-            detail = record.init_status_reason if starting else "it was never brought up completely"
-            state = MachineState.STARTING if starting else MachineState.UNKNOWN
-            return Observation(machine=state, detail=detail, **facts)
-        engine, detail = self._job(sky, record.name)
+            return _half_up(sky, record, facts)
+        try:
+            engine, detail = self._job(sky, record.name)
+        except sky.exceptions.ClusterNotUpError:
+            # SkyPilot calls a machine up that runs, also when the launch ended before it could be used.
+            return _half_up(sky, record, facts)
+        except sky.exceptions.ClusterDoesNotExist:
+            return Observation(machine=MachineState.ABSENT)
         return Observation(
             machine=MachineState.UP, engine=engine, detail=detail, address=_address(sky, record.name), **facts
         )
@@ -101,7 +104,8 @@ class SkyVm:
         """End the engine that runs on a machine that is up; nothing to do for any other."""
         records = sky.get(sky.status([name], all_users=True))
         if records and records[0].status == sky.ClusterStatus.UP:
-            sky.get(sky.cancel(name, all_users=True))
+            with contextlib.suppress(sky.exceptions.ClusterNotUpError):
+                sky.get(sky.cancel(name, all_users=True))
 
     def stop(self, name: str, report: Reporter) -> None:
         with sky_quiet(report) as sky:
@@ -175,6 +179,14 @@ def _check_enabled(sky: Any, cloud: str | None) -> None:
     raise CloudNotReady(
         f"{which}: its credentials are missing or were refused.", hint=f"sky check {cloud or ''}".rstrip()
     )
+
+
+def _half_up(sky: Any, record: Any, facts: dict[str, Any]) -> Observation:
+    """A machine that is being brought up, or was left half way."""
+    if _launches(sky, record.name):
+        return Observation(machine=MachineState.STARTING, detail=record.init_status_reason, **facts)
+    detail = "it was never brought up completely, and may cost money: take it down"
+    return Observation(machine=MachineState.UNKNOWN, detail=detail, **facts)
 
 
 def _launches(sky: Any, name: str) -> list[str]:
