@@ -56,7 +56,7 @@ class SimulatedRegion:
         self.network: str = ready["network"]
         self.endpoint = f"http://127.0.0.1:{ready['aws_port']}"
         self.storage_endpoint = f"http://127.0.0.1:{ready['gcs_port']}"
-        self.api_port = _free_port()
+        self.api_port = free_port()
         self._session = session
         self._control = Control()
         self.env: dict[str, str] = self._environment()
@@ -272,7 +272,8 @@ def _instance(described: Mapping[str, Any]) -> Instance:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from examples.make_tiny_gguf import make as make_gguf
 from tests.cloud.client import SimulatedRegion
 from tests.e2e.conftest import GATED, OPEN, TOKEN
 from tests.hub import Hub
@@ -78,6 +80,29 @@ def test_a_gated_model_without_its_token_is_refused_before_any_machine(
     assert refused.returncode == 1
     assert "gated" in refused.stderr
     assert region.instances() == ()
+
+
+def test_a_gguf_model_of_a_bucket_comes_up_with_llama_server(
+    region: SimulatedRegion, tiny_model: Path, tmp_path: Path
+) -> None:
+    make_gguf(tiny_model, tmp_path / "tiny.gguf")
+    region.s3().create_bucket(Bucket="quantized")
+    region.run("llm-atc", "checkpoints", "push", tmp_path, "s3://quantized/tiny")
+    source = ("--name", "llm-atc/tiny-gguf", "--source", "s3://quantized/tiny")
+    region.run("llm-atc", "serve", *source, "--accelerator", "V100:1", *ON_AWS, timeout=600)
+    assert answer(region, "llm-atc/tiny-gguf")
+    assert status(region)["engine"] == "llama-cpp 0.3.36"
+
+
+def test_a_checkpoint_of_cloud_storage_comes_up_on_gcp(region: SimulatedRegion, tiny_model: Path) -> None:
+    region.gcs().create_bucket("checkpoints")
+    region.run("llm-atc", "checkpoints", "push", tiny_model, "gs://checkpoints/tiny")
+    region.run(
+        *("llm-atc", "serve", "--name", "llm-atc/tiny", "--source", "gs://checkpoints/tiny"),
+        *ON_GCP,
+        timeout=600,
+    )
+    assert answer(region, "llm-atc/tiny")
 
 
 def test_what_the_cloud_does_not_sell_is_refused_with_the_nearest(region: SimulatedRegion, hub: Hub) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import openai
 import pytest
 
+from examples.make_tiny_gguf import make as make_gguf
 from examples.make_tiny_model import make
 from llm_atc.engines.installer import EnginesHere
-from llm_atc.plan import vllm
+from llm_atc.plan import llama_cpp, vllm
 from tests.fakes import FakeReporter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("engines here")]
@@ -28,7 +29,8 @@ def user(
     tmp_path_factory: pytest.TempPathFactory, engines_home: Path, real_engines: EnginesHere
 ) -> Iterator[dict[str, str]]:
     """A user's environment, with a home of its own and the engines that the tests share."""
-    real_engines.ensure(vllm.CPU_PIN, FakeReporter())
+    for pin in (vllm.CPU_PIN, llama_cpp.PIN):
+        real_engines.ensure(pin, FakeReporter())
     home = tmp_path_factory.mktemp("user")
     (home / ".llm-atc").mkdir()
     (home / ".llm-atc" / "engines").symlink_to(engines_home / "engines")
@@ -89,6 +91,18 @@ def test_a_second_model_gets_the_next_port_and_two_keys(
             found = client.embeddings.create(model="embed", input=["Hello", "world"]).data
             assert [len(one.embedding) for one in found] == [128, 128]
     assert "sk-the-" not in run(user, "llm-atc", "logs", "embed")
+
+
+def test_a_gguf_model_without_a_key_answers_a_bare_request(user: dict[str, str], tmp_path: Path) -> None:
+    make(tmp_path / "tiny")
+    make_gguf(tmp_path / "tiny", tmp_path / "tiny.gguf")
+    words = ("serve", str(tmp_path / "tiny.gguf"), "-c", "open", "--cloud", "local", "--no-auth")
+    assert "--yes" in run(user, "llm-atc", *words, code=1)
+    status = json.loads(run(user, "llm-atc", *words, "--yes", "--json"))
+    assert status["engine"] == f"llama-cpp {llama_cpp.PIN.version}"
+    models = json.loads(run(user, "curl", "-sf", f"{status['endpoint']}/v1/models"))
+    assert [model["id"] for model in models["data"]] == ["tiny.gguf"]
+    run(user, "llm-atc", "down", "open", "--yes")
 
 
 def test_stop_start_and_down_on_this_machine(user: dict[str, str], quickstart: str) -> None:
