@@ -1,7 +1,8 @@
 """Accelerators by the names that SkyPilot's catalogue uses, and what an engine must know of each.
 
 Memory is GiB for each accelerator as its data sheet gives it; the compute capability is the one that
-NVIDIA lists for the chip (developer.nvidia.com/cuda-gpus).
+NVIDIA lists for the chip (developer.nvidia.com/cuda-gpus). `USABLE` is what a program really gets, as CUDA
+reports it and PyTorch's out-of-memory messages print it ("GPU 0 has a total capacity of … GiB").
 """
 
 from __future__ import annotations
@@ -20,6 +21,16 @@ class Chip:
     name: str
     memory: int
     capability: tuple[int, int]
+
+    @property
+    def usable(self) -> float:
+        """GiB that a program gets: as reported, or the data sheet's times the smallest share of all."""
+        return USABLE.get(self.name, round(self.memory * SMALLEST_SHARE, 2))
+
+    @property
+    def reported(self) -> bool:
+        """Whether `usable` was read from such a chip, and is no estimate."""
+        return self.name in USABLE
 
 
 def _chip(name: str, memory: int, major: int, minor: int) -> Chip:
@@ -65,6 +76,28 @@ CHIPS: dict[str, Chip] = {
         _chip("RTXPRO6000", 96, 12, 0),
     )
 }
+# From public reports, one of each: T4 CatVTON#133, L4 evo2#190, L40 Qwen3-VL#2097, L40S Wan2.1#205 (44.53
+# there, the chip is the L40's), RTXA4000 VGGT-Long#6, RTX4090 lerf#73, GH200 litgpt#1892, B200
+# pytorch/ao#4002; the others as PyTorch prints them on Google's and Amazon's machines.
+USABLE: dict[str, float] = {
+    "T4": 14.56,
+    "V100": 15.77,
+    "V100-32GB": 31.73,
+    "L4": 22.03,
+    "A10G": 21.98,
+    "L40": 44.40,
+    "L40S": 44.40,
+    "RTXA4000": 15.61,
+    "RTX4090": 23.65,
+    "A100": 39.38,
+    "A100-80GB": 79.15,
+    "A100-80GB-SXM": 79.15,
+    "H100": 79.10,
+    "H100-SXM": 79.10,
+    "GH200": 94.50,
+    "B200": 178.35,
+}
+SMALLEST_SHARE = 0.91
 _SPELLINGS = {name.lower(): name for name in CHIPS}
 _ACCELERATOR = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*)(?::(?P<count>[^:]*))?")
 

@@ -103,7 +103,10 @@ class Architecture:
 
     `caches` are what its layers keep, in order; a layer that keeps nothing, or shares what another keeps, is
     not among them. `heads` are the query heads, `context` the most positions it was made for, `experts` all
-    and `active` those that one token uses. `quantization` is the method that config.json names.
+    and `active` those that one token uses, `inner` a feed-forward layer's width. `quantization` is the method
+    that config.json names, with `bits` for a weight; `kv` the KV cache's dtype where the checkpoint has one;
+    `tied` says that the output uses the input's embedding, stored twice or not, and `half` that it bears
+    float16.
     """
 
     name: str
@@ -117,7 +120,11 @@ class Architecture:
     experts: int = 0
     active: int = 0
     quantization: str | None = None
+    bits: int | None = None
+    kv: Dtype | None = None
     inner: int = 0
+    tied: bool = False
+    half: bool = True
 
     @property
     def window(self) -> int | None:

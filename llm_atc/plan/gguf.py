@@ -1,7 +1,7 @@
 """The header of a GGUF file: its keys and its tensors.
 
 A magic word, a version, two counts, then keys with typed values, then each tensor's name, shape and kind.
-Source: the GGUF specification (ggml/docs/gguf.md); bytes for each kind from ggml's block sizes (ggml-common.h).
+Source: the GGUF specification (ggml/docs/gguf.md); bytes of each kind from ggml's blocks (ggml-common.h).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Gguf:
     tensors: tuple[Tensor, ...]
 
     def number(self, name: str) -> int | None:
-        """A key of the file's own architecture that is a number, such as `block_count`; the largest of a list."""
+        """A number under the file's own architecture, such as `block_count`; the largest of a list."""
         found = self.keys.get(f"{self.keys.get('general.architecture')}.{name}")
         if isinstance(found, tuple):
             found = max((one for one in found if isinstance(one, int)), default=None)
@@ -119,7 +119,7 @@ class _Reader:
 
 
 def read_gguf_header(head: bytes) -> Gguf:
-    """What these first bytes say. CutShort when there are too few of them, BadHeader when it is no GGUF file."""
+    """What these first bytes say. CutShort when there are too few, BadHeader when it is no GGUF file."""
     if head[:4] != MAGIC:
         raise BadHeader("it does not begin as a GGUF file does")
     reader = _Reader(head, 4)

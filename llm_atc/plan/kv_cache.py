@@ -184,8 +184,8 @@ def pool(model: Architecture, kv: Dtype, dtype: Dtype, *, ranks: int = 1, platfo
     kinds = {page.kind for page in pages}
     if len(kinds) <= 1:
         # One kind: one group, whose blocks hold every layer's page, be they of different sizes.
-        groups = (Group(page=pages[0], layers=len(pages)),) if pages else ()
-        return Pool(platform=platform, groups=groups, block_bytes=sum(page.bytes for page in pages))
+        one: tuple[Group, ...] = (Group(page=pages[0], layers=len(pages)),) if pages else ()
+        return Pool(platform=platform, groups=one, block_bytes=sum(page.bytes for page in pages))
     groups = _groups(_even(pages))
     size = max(group.layers * group.page.bytes for group in groups)
     return Pool(platform=platform, groups=groups, block_bytes=size, prefix_caching=True)

@@ -40,6 +40,8 @@ _CONTEXT = (
 _EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 _ACTIVE = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k")
 _INNER = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "n_inner")
+# vLLM computes these in float32 where there is no bfloat16 (_FLOAT16_NOT_SUPPORTED_MODELS, config/model.py).
+_NO_HALF = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
 # What transformers assumes where config.json is silent, for those that are published so.
 _GEMMA3 = {
     "num_attention_heads": 8,
@@ -48,11 +50,17 @@ _GEMMA3 = {
     "sliding_window": 4096,
     "sliding_window_pattern": 6,
     "vocab_size": 262208,
+    "tie_word_embeddings": True,
     "max_position_embeddings": 131072,
 }
 _DEFAULTS: Mapping[str, Mapping[str, object]] = {
-    "gemma": {"head_dim": 256},
-    "gemma2": {"head_dim": 256, "sliding_window": 4096, "sliding_window_pattern": 2},
+    "gemma": {"tie_word_embeddings": True, "head_dim": 256},
+    "gemma2": {
+        "tie_word_embeddings": True,
+        "head_dim": 256,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 2,
+    },
     "gemma3": _GEMMA3,
     "gemma3_text": _GEMMA3,
     "gemma3n_text": {"num_kv_shared_layers": 15, "sliding_window": 512, "sliding_window_pattern": 5},
@@ -62,15 +70,16 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
         "vocab_size": 32000,
         "max_position_embeddings": 131072,
     },
-    "cohere2": {"sliding_window": 4096, "sliding_window_pattern": 4},
+    "cohere2": {"tie_word_embeddings": True, "sliding_window": 4096, "sliding_window_pattern": 4},
     "exaone4": {"sliding_window": 4096, "sliding_window_pattern": 4},
     "olmo3": {"sliding_window": 4096, "sliding_window_pattern": 4},
     "gpt_oss": {"head_dim": 64, "sliding_window": 128, "sliding_window_pattern": 2},
-    "falcon": {"multi_query": True, "max_position_embeddings": 2048},
+    "falcon": {"tie_word_embeddings": True, "multi_query": True, "max_position_embeddings": 2048},
     "qwen3_next": {"head_dim": 256, "full_attention_interval": 4},
     "qwen3_5_text": {"head_dim": 256, "full_attention_interval": 4},
     "qwen3_5_moe_text": {"head_dim": 256, "full_attention_interval": 4},
     "jamba": {"num_key_value_heads": 8, "attn_layer_period": 8, "attn_layer_offset": 4},
+    **{kind: {"tie_word_embeddings": True} for kind in ("cohere", "gpt2", "gpt_bigcode", "opt", "bloom")},
     "whisper": {"max_source_positions": 1500},
     "t5": {"n_positions": 512},
 }
@@ -87,7 +96,7 @@ def read_architecture(config: Mapping[str, object]) -> Architecture | Unknown:
     if read is None:
         return Unknown(name=name, reason=f"model_type {kind or '?'!r} is not one whose memory llm-atc knows")
     try:
-        return _read(name, top, fields, read)
+        return _read(name, kind, top, fields, read)
     except UnclearConfig as error:
         return Unknown(name=name, reason=str(error))
 
@@ -97,7 +106,9 @@ def _language_part(top: Fields) -> Fields:
     return part if part is not None and any(map(part.says, (*_HIDDEN, *_DEPTH))) else top
 
 
-def _read(name: str, top: Fields, fields: Fields, read: Callable[[Fields], Caches]) -> Architecture:
+def _read(
+    name: str, kind: str, top: Fields, fields: Fields, read: Callable[[Fields], Caches]
+) -> Architecture:
     contexts = [found for key in _CONTEXT if (found := fields.perhaps(key)) is not None]
     longest = fields.perhaps("model_max_length")
     return Architecture(
@@ -112,7 +123,11 @@ def _read(name: str, top: Fields, fields: Fields, read: Callable[[Fields], Cache
         experts=fields.perhaps(*_EXPERTS) or 0,
         active=fields.perhaps(*_ACTIVE) or 0,
         quantization=_quantization(top) or _quantization(fields),
-        inner=fields.perhaps(*_INNER) or 0,
+        inner=_inner(fields),
+        half=kind not in _NO_HALF,
+        bits=_bits(top) or _bits(fields),
+        kv=_kv(top) or _kv(fields),
+        tied=fields.flag("tie_word_embeddings", top.flag("tie_word_embeddings")),
     )
 
 
@@ -126,6 +141,36 @@ def _quantization(fields: Fields) -> str | None:
     if found is None:
         return None
     return (found.word("quant_method") or "unknown").lower().replace("_", "-")
+
+
+def _bits(fields: Fields) -> int | None:
+    found = fields.below("quantization_config", "compression_config")
+    if found is None:
+        return None
+    groups = found.below("config_groups")
+    inner = groups.below(*groups.values) if groups else None
+    weights = inner.below("weights") if inner else None
+    return found.perhaps("bits", "w_bit") or (weights.perhaps("num_bits") if weights else None)
+
+
+def _kv(fields: Fields) -> Dtype | None:
+    """Checkpoints that bring scales for it have their KV cache in FP8 without being asked."""
+    found = fields.below("quantization_config", "compression_config")
+    if found is None:
+        return None
+    scheme = found.below("kv_cache_scheme")
+    eight = scheme is not None and scheme.word("type") == "float" and scheme.perhaps("num_bits") == 8
+    return Dtype.FP8 if eight or (found.word("kv_cache_quant_algo") or "").upper() == "FP8" else None
+
+
+def _inner(fields: Fields) -> int:
+    for name in _INNER:
+        found = fields.get(name)
+        if isinstance(found, int):
+            return found
+        if isinstance(found, list) and found:
+            return max(one for one in found if isinstance(one, int))
+    return 0
 
 
 def head_size(fields: Fields) -> int:
@@ -158,8 +203,8 @@ def _depth(fields: Fields) -> int:
 
 def _plain(fields: Fields) -> Caches:
     """Every layer alike. A window is every layer's, as in vLLM, unless the model switches it off."""
-    types = fields.words("layer_types")
-    if types is not None and "sliding_attention" in types:
+    types = set(fields.words("layer_types") or ())
+    if types - {"sliding_attention"}:
         return _interleaved(fields)
     window = fields.perhaps("sliding_window") or None
     if fields.says("use_sliding_window") and not fields.flag("use_sliding_window"):
@@ -216,15 +261,6 @@ def _shared(fields: Fields) -> Caches:
     """The last `num_kv_shared_layers` layers read what earlier ones keep."""
     caches = _interleaved(fields)
     return caches[: len(caches) - fields.number("num_kv_shared_layers", default=0)]
-
-
-def _exaone4(fields: Fields) -> Caches:
-    if fields.words("layer_types") is None and fields.word("sliding_window_pattern"):
-        pattern, depth = fields.word("sliding_window_pattern") or "", _depth(fields)
-        window = fields.number("sliding_window")
-        local = [pattern[i % len(pattern)] == "L" and i < depth - 1 for i in range(depth)]
-        return tuple(attention(fields, window if one else None) for one in local)
-    return _interleaved(fields)
 
 
 def _latent(fields: Fields) -> Caches:
@@ -300,17 +336,16 @@ READERS: Mapping[str, Callable[[Fields], Caches]] = {
     **_all(
         _plain, "llama", "mixtral", "phi3", "starcoder2", "granite", "granitemoe", "ministral", "seed_oss"
     ),
-    **_all(_no_window, "gemma", "phi", "phimoe", "olmo", "olmo2", "olmoe", "stablelm", "cohere", "gpt2"),
-    **_all(_no_window, "gpt_neox", "gptj", "opt", "bloom", "internlm2", "internlm3", "baichuan", "exaone"),
-    **_all(_no_window, "glm", "glm4", "glm4_moe", "arcee", "nemotron", "minicpm", "chatglm", "smollm3"),
-    **_all(_no_window, "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense"),
+    **_all(_plain, "gemma", "phi", "phimoe", "olmo", "olmo2", "olmoe", "stablelm", "cohere", "gpt2"),
+    **_all(_plain, "gpt_neox", "gptj", "opt", "bloom", "internlm2", "internlm3", "baichuan", "exaone"),
+    **_all(_plain, "glm", "glm4", "glm4_moe", "arcee", "nemotron", "minicpm", "chatglm", "smollm3"),
+    **_all(_plain, "ernie4_5", "ernie4_5_moe", "hunyuan_v1_dense"),
     **_all(_mistral, "mistral"),
     **_all(_qwen, "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_vl_text"),
     **_all(_qwen, "qwen2_5_vl_text", "qwen3_vl_text", "qwen3_vl_moe_text"),
-    **_all(_interleaved, "gemma2", "gemma3", "gemma3_text", "gpt_oss", "olmo3"),
+    **_all(_interleaved, "gemma2", "gemma3", "gemma3_text", "gpt_oss", "olmo3", "exaone4"),
     **_all(_shared, "gemma3n_text"),
     **_all(_cohere2, "cohere2"),
-    **_all(_exaone4, "exaone4"),
     **_all(_latent, "deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite", "deepseek_v32"),
     **_all(_falcon, "falcon"),
     **_all(_bigcode, "gpt_bigcode"),

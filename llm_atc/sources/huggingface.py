@@ -34,7 +34,7 @@ class HuggingFace:
 
         endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
         value = token.reveal() if token else get_token()
-        with _translated(ref, endpoint, given=value is not None):
+        with translated(ref, endpoint, given=value is not None):
             info = HfApi(endpoint=endpoint, token=value).model_info(
                 ref.location, files_metadata=True, timeout=TIMEOUT
             )
@@ -42,7 +42,7 @@ class HuggingFace:
             return read_checkpoint(
                 ref,
                 sizes,
-                lambda name, length: _head(endpoint, ref.location, info.sha, name, length, value),
+                lambda name, length: first_bytes(endpoint, ref.location, info.sha, name, length, value),
                 revision=info.sha,
             )
 
@@ -55,7 +55,7 @@ class HuggingFace:
 
         endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
         token = get_token()
-        with _translated(ref, endpoint, given=token is not None):
+        with translated(ref, endpoint, given=token is not None):
             folder = snapshot_download(
                 ref.location,
                 revision=revision,
@@ -66,7 +66,9 @@ class HuggingFace:
         return f"{folder}/{file}"
 
 
-def _head(endpoint: str, repo: str, revision: str | None, name: str, length: int, token: str | None) -> bytes:
+def first_bytes(
+    endpoint: str, repo: str, revision: str | None, name: str, length: int, token: str | None
+) -> bytes:
     """The first bytes of a file. Gated repositories show their names to everybody, and refuse here."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
@@ -87,7 +89,8 @@ def _head(endpoint: str, repo: str, revision: str | None, name: str, length: int
 
 
 @contextmanager
-def _translated(ref: ModelRef, endpoint: str, *, given: bool) -> Iterator[None]:
+def translated(ref: ModelRef, endpoint: str, *, given: bool) -> Iterator[None]:
+    """The hub's errors as llm-atc's own."""
     import httpx
     from huggingface_hub import errors as hub
 

@@ -1,0 +1,176 @@
+"""What memory depends on, read from a checkpoint's first bytes wherever it lies: its shape and its weights.
+
+Of each weight file only the header is read, by range; of PyTorch's .bin files nothing but the size is known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from llm_atc.access import Secret
+from llm_atc.errors import ModelUnservable
+from llm_atc.plan.architecture import Architecture, Unknown
+from llm_atc.plan.checkpoint import CONFIG, CONFIG_LIMIT, Head, Sizes, weights
+from llm_atc.plan.gguf import CutShort, Gguf, read_gguf_header
+from llm_atc.plan.gguf_config import read_gguf_architecture
+from llm_atc.plan.model import Format, ModelRef, ModelSpec, Where
+from llm_atc.plan.model_config import read_architecture
+from llm_atc.plan.tensors import BadHeader, Tensor, header_of, read_safetensors
+from llm_atc.plan.weights import Weights, of_sizes, of_tensors
+from llm_atc.sources.models import AllModels
+
+Read = TypeVar("Read")
+THREADS = 8
+# A GGUF header holds the tokenizer: some megabytes.
+GGUF_FIRST, GGUF_MOST = 1024 * 1024, 256 * 1024 * 1024
+_PART = re.compile(r"(.*-)\d{5}(-of-\d{5}\.gguf)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A model as memory sees it."""
+
+    spec: ModelSpec
+    architecture: Architecture | Unknown
+    weights: Weights
+
+
+def read_facts(ref: ModelRef, token: Secret | None = None) -> Facts:
+    """Look at the checkpoint and read its headers. Raises what ModelSource.look raises.
+
+    ModelUnservable when a header is damaged. Asks for each file once or twice, eight at a time.
+    """
+    with _opened(ref, token) as (spec, sizes, head):
+        if spec.format is Format.GGUF:
+            return _gguf_facts(spec, sizes, head)
+        architecture = _architecture(spec, sizes, head)
+        return Facts(spec=spec, architecture=architecture, weights=_weights(spec, sizes, head, architecture))
+
+
+@contextmanager
+def _opened(ref: ModelRef, token: Secret | None) -> Iterator[tuple[ModelSpec, Sizes, Head]]:
+    """The model, its files' sizes, and how to read their first bytes."""
+    spec = AllModels(Path()).look(ref, token)
+    if ref.where is Where.HUB:
+        yield _on_hub(spec, token)
+    elif ref.where is Where.DISK:
+        yield _on_disk(spec)
+    else:
+        with _in_bucket(spec) as (sizes, head):
+            yield spec, sizes, head
+
+
+def _on_hub(spec: ModelSpec, token: Secret | None) -> tuple[ModelSpec, Sizes, Head]:
+    from huggingface_hub import HfApi, get_token
+
+    from llm_atc.sources.huggingface import HUB, TIMEOUT, first_bytes, translated
+
+    endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    value = token.reveal() if token else get_token()
+    repo = spec.ref.location
+    with translated(spec.ref, endpoint, given=value is not None):
+        info = HfApi(endpoint=endpoint, token=value).model_info(
+            repo, revision=spec.revision, files_metadata=True, timeout=TIMEOUT
+        )
+
+    def head(name: str, length: int) -> bytes:
+        with translated(spec.ref, endpoint, given=value is not None):
+            return first_bytes(endpoint, repo, spec.revision, name, length, value)
+
+    return spec, {found.rfilename: found.size or 0 for found in info.siblings or ()}, head
+
+
+def _on_disk(spec: ModelSpec) -> tuple[ModelSpec, Sizes, Head]:
+    from llm_atc.sources.disk import list_files
+
+    folder = Path(spec.ref.location)
+
+    def head(name: str, length: int) -> bytes:
+        with (folder / name).open("rb") as file:
+            return file.read(length)
+
+    return spec, list_files(folder), head
+
+
+@contextmanager
+def _in_bucket(spec: ModelSpec) -> Iterator[tuple[Sizes, Head]]:
+    from llm_atc.sources.bucket import Address
+    from llm_atc.sources.transfer import open_bucket
+
+    address = Address.parse(spec.ref.location)
+    prefix = address.prefix
+    with open_bucket(address) as bucket:
+        sizes = {found.key.removeprefix(prefix): found.size for found in bucket.files(prefix)}
+        yield sizes, lambda name, length: bucket.head(prefix + name, length) if sizes[name] else b""
+
+
+def _architecture(spec: ModelSpec, sizes: Sizes, head: Head) -> Architecture | Unknown:
+    if CONFIG not in sizes:
+        return Unknown(name=spec.ref.name, reason=f"it has no {CONFIG}")
+    config: object = json.loads(head(CONFIG, CONFIG_LIMIT))
+    return read_architecture(config if isinstance(config, Mapping) else {})
+
+
+def _weights(spec: ModelSpec, sizes: Sizes, head: Head, architecture: Architecture | Unknown) -> Weights:
+    names = weights(sizes)
+    if not all(name.endswith(".safetensors") for name in names):
+        return of_sizes(sizes, names)
+
+    def read(name: str) -> tuple[Tensor, ...]:
+        return read_safetensors(header_of(lambda length: head(name, length)))
+
+    bits = architecture.bits if isinstance(architecture, Architecture) else None
+    tensors = [tensor for found in _each(read, names, spec) for tensor in found]
+    return of_tensors(tensors, bits=bits)
+
+
+def _gguf_facts(spec: ModelSpec, sizes: Sizes, head: Head) -> Facts:
+    parts = _parts(spec.file or "", sizes)
+    read = _each(lambda name: _gguf_header(lambda length: head(name, length), sizes[name]), parts, spec)
+    tensors = [tensor for found in read for tensor in found.tensors]
+    return Facts(spec=spec, architecture=read_gguf_architecture(read[0]), weights=of_tensors(tensors))
+
+
+def _gguf_header(head: Callable[[int], bytes], size: int) -> Gguf:
+    length = GGUF_FIRST
+    while True:
+        try:
+            return read_gguf_header(head(length))
+        except CutShort:
+            if length >= min(size, GGUF_MOST):
+                raise
+            length *= 4
+
+
+def _parts(file: str, sizes: Sizes) -> tuple[str, ...]:
+    found = _PART.fullmatch(file)
+    if found is None:
+        return (file,)
+    return tuple(
+        name
+        for name in sorted(sizes)
+        if (part := _PART.fullmatch(name)) is not None and part.groups() == found.groups()
+    )
+
+
+def _each(read: Callable[[str], Read], names: tuple[str, ...], spec: ModelSpec) -> list[Read]:
+    """What `read` gives for each file, several at a time. ModelUnservable names the first damaged one."""
+
+    def one(name: str) -> Read:
+        try:
+            return read(name)
+        except BadHeader as error:
+            raise ModelUnservable(
+                f"{name} of {spec.ref.name} is damaged: {error}.", hint="copy it again, and compare its size"
+            ) from error
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(one, names))
