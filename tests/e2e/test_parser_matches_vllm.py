@@ -1,4 +1,4 @@
-"""The pinned engines' own parsers, asked about the same lines: what they accept, what they read, what they refuse."""
+"""The pinned engines' own parsers, asked about the same lines: what they accept, read and refuse."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def answers(python: Path, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def told(vllm_python: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each line of the corpus that reaches a parser, with what vLLM says of it; then the same printed by us."""
+    """Each line of the corpus that reaches a parser, with what vLLM says of it; then the same printed."""
     lines = [line for entry in entries("vllm_lines.txt") if (line := asked(entry.text)) is not None]
     printed = []
     for line in lines:

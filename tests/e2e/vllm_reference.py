@@ -14,6 +14,7 @@ import inspect
 import io
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from vllm.entrypoints.cli.serve import ServeSubcommand
@@ -81,6 +82,8 @@ def fields_differ(ours: Any, theirs: Any, path: str) -> list[str]:
         return []
     if hasattr(theirs, "__dataclass_fields__") or isinstance(theirs, dict | list):
         return []  # a shorthand of vLLM's, or compared already
+    if isinstance(theirs, Path):
+        return [] if Path(ours) == theirs else [f"{path}: {ours}, not {theirs}"]
     return [] if type(ours) is type(theirs) and ours == theirs else [f"{path}: {ours!r}, not {theirs!r}"]
 
 
@@ -89,12 +92,12 @@ def compared(line: dict[str, Any]) -> dict[str, Any]:
         found = parsed(line)
     except SystemExit as error:
         return {"error": f"exit {error.code}"}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever ends the program is a refusal
         return {"error": repr(error)}
     late = None
     try:
         validate_parsed_serve_args(found)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as above
         late = repr(error)
     if line["options"] is None:
         return {"differs": ["refused"], "late": late}

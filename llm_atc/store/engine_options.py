@@ -1,0 +1,25 @@
+"""The option lists of the pinned engines, which ship with the package."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+
+from llm_atc.plan import llama_cpp, vllm
+from llm_atc.plan.engine import EngineName
+from llm_atc.plan.options import OptionSet
+
+PINS = {EngineName.VLLM: vllm.CURRENT.pin, EngineName.LLAMA_CPP: llama_cpp.PIN}
+
+
+def file_name(engine: EngineName) -> str:
+    """The data file's name in `llm_atc/plan/data/`."""
+    return f"{PINS[engine].environment}.json"
+
+
+@cache
+def engine_options(engine: EngineName) -> OptionSet:
+    """Every option of the pinned engine, read once."""
+    file = resources.files("llm_atc.plan") / "data" / file_name(engine)
+    return OptionSet.read(json.loads(file.read_text(encoding="utf-8")))
