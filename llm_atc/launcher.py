@@ -36,10 +36,12 @@ from llm_atc.ports import (
     Models,
     Observation,
     Probe,
+    Quote,
     Reporter,
     Secrets,
     Store,
     Target,
+    TargetForMoney,
     TargetHere,
     Vault,
 )
@@ -63,7 +65,7 @@ class World:
     """Every port, filled. `bootstrap` makes one; tests make others."""
 
     here: TargetHere
-    cloud: Target
+    cloud: TargetForMoney
     models: Models
     engines: Engines
     catalog: Catalog
@@ -174,12 +176,14 @@ def serve(
     report: Reporter,
     *,
     confirm: Confirm,
+    order: Confirm,
     until: Until = Until.READY,
     timeout: float = 3600,
 ) -> Status:
     """From a request to an endpoint that has answered once.
 
-    `confirm` is asked before anything is replaced, and raises Declined. `timeout` is seconds, for the wait.
+    `confirm` is asked before anything is replaced, `order` before anything that costs money; each raises
+    Declined. `timeout` is seconds, for launch and wait together.
     """
     planned = plan(world, request)
     for sentence in (*planned.warnings, *planned.plan.notes):
@@ -189,6 +193,8 @@ def serve(
     with world.store.working(decided.name, "serve"):
         _check_name_is_ours(world, decided, target.observe(decided.name), confirm)
         secrets = _secrets(world, decided, dict(request.secrets), request.keys)
+        if not decided.place.local:
+            order(_offer(decided, world.cloud.quote(decided)))
         world.store.save(decided, world.clock.now())
         world.vault.put(decided.name, secrets)
         left = _launch(world, decided, secrets, report, timeout=timeout)
@@ -212,6 +218,16 @@ def serve_in_foreground(world: World, request: Request, report: Reporter) -> Non
         if key is not None and not request.keys:
             report.note(f"Its key: {key.reveal()}")
         world.here.foreground(decided, secrets, report)
+
+
+def _offer(decided: Plan, quote: Quote) -> str:
+    """The question before money is spent: what, where, for how much."""
+    price = f"${quote.hourly:.2f} an hour" if quote.hourly is not None else "a price that is not known"
+    kind = " (spot)" if decided.spot else ""
+    return (
+        f"Launch {decided.model.ref.name} with {decided.engine} {decided.pin.version} "
+        f"on {quote.resources}{kind} for {price}? Nothing stops it by itself."
+    )
 
 
 def _check_name_is_ours(world: World, decided: Plan, seen: Observation, confirm: Confirm) -> None:

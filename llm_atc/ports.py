@@ -52,6 +52,14 @@ class Observation:
     detail: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What a launch would take, as a person reads it, and its US dollars an hour when they are known."""
+
+    resources: str
+    hourly: float | None
+
+
 class Reporter(Protocol):
     """Where progress is told. Every call returns at once."""
 
@@ -93,6 +101,16 @@ class Target(Protocol):
 
     def logs(self, name: str, *, follow: bool, lines: int | None = None) -> Iterator[str]:
         """The engine's log, last `lines` of it or all; with `follow`, until the engine ends."""
+
+
+class TargetForMoney(Target, Protocol):
+    """A target whose machines cost money."""
+
+    def quote(self, plan: Plan) -> Quote:
+        """What `launch` would take, without taking it.
+
+        Raises CloudNotReady when the cloud cannot be used, ProvisionFailed when it has nothing like it.
+        """
 
 
 class TargetHere(Target, Protocol):

@@ -16,7 +16,7 @@ from llm_atc.plan.model import ModelRef, ModelSpec, Runner
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
-from llm_atc.ports import EngineState, MachineState, Observation, Reporter, Secrets, Sold
+from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold
 from llm_atc.store.database import Database
 from llm_atc.store.vault import FileVault
 
@@ -97,6 +97,9 @@ class FakeTarget:
         self.logs_raise: AtcError | None = None
         self.log_first = False
         self._log_read = threading.Event()
+
+    def quote(self, plan: Plan) -> Quote:
+        return Quote(resources=f"{plan.place} {plan.accelerators[0]}", hourly=1.5)
 
     def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         self.calls.append(f"launch {plan.name}")

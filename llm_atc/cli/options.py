@@ -37,16 +37,19 @@ Timeout = Annotated[
 ]
 
 
-def asking(yes: bool) -> Callable[[str], None]:
+def asking(yes: bool, *, unheard: bool = False) -> Callable[[str], None]:
     """A function that asks a question and raises Declined at a no; `--yes` answers for the user.
 
-    Where nobody can answer, because there is no terminal, the answer is no.
+    Where nobody can answer, because there is no terminal, the answer is no; with `unheard` it is yes, for
+    a question whose command was the order already.
     """
 
     def ask(question: str) -> None:
         if yes:
             return
         if not sys.stdin.isatty():
+            if unheard:
+                return
             raise Declined(f"{question} There is no terminal to answer on.", hint="add --yes")
         if not typer.confirm(question, err=True):
             raise Declined("Nothing was done.")

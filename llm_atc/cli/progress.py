@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,21 @@ class Progress:
         self._last_line = ""
         if self._live is not None:
             self._live.stop()
+
+    def pausing(self, ask: Callable[[str], None]) -> Callable[[str], None]:
+        """The same question, asked while the live display stands still."""
+
+        def asked(question: str) -> None:
+            if self._live is None:
+                ask(question)
+                return
+            self._live.stop()
+            try:
+                ask(question)
+            finally:
+                self._live.start()
+
+        return asked
 
     def stage(self, stage: Stage) -> None:
         if stage in self._begun or any(ORDER.index(seen) > ORDER.index(stage) for seen in self._begun):

@@ -219,7 +219,15 @@ def _serve(
     until = Until.SUBMITTED if detach_setup else Until.SET_UP if detach_run else Until.READY
     world = open_world()
     with Progress(verbose=verbose) as report:
-        status = launcher.serve(world, request, report, confirm=ask, until=until, timeout=timeout)
+        status = launcher.serve(
+            world,
+            request,
+            report,
+            confirm=report.pausing(ask),
+            order=report.pausing(asking(yes, unheard=True)),
+            until=until,
+            timeout=timeout,
+        )
     if as_json:
         output.print_json(output.status_facts(status))
     elif until is Until.READY:

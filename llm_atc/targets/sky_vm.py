@@ -13,7 +13,7 @@ from llm_atc.errors import CloudError, CloudNotReady, NotReady
 from llm_atc.plan.diagnosis import clean
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
-from llm_atc.ports import EngineState, MachineState, Observation, Reporter, Secrets
+from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
 from llm_atc.targets.sky_client import LineStream, sky_quiet
 
 Document = Callable[[Plan], str]
@@ -30,7 +30,6 @@ class SkyVm:
     def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         report.stage(Stage.PROVISION)
         with sky_quiet(report) as sky:
-            _check_enabled(sky, plan.place.cloud)
             values = [(name, secrets[name].reveal()) for name in plan.secret_names]
             task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)), secrets_overrides=values)
             self._end_jobs(sky, plan.name)
@@ -50,6 +49,16 @@ class SkyVm:
                         f"{plan.name} got no machine within {timeout:.0f} seconds; the attempt was ended.",
                         hint="llm-atc serve … --timeout 7200   (or another --region)",
                     ) from error
+
+    def quote(self, plan: Plan) -> Quote:
+        with sky_quiet() as sky:
+            _check_enabled(sky, plan.place.cloud)
+            dag = sky.Dag()
+            dag.add(sky.Task.from_yaml_config(yaml.safe_load(self._document(plan))))
+            best = sky.get(sky.optimize(dag)).tasks[0].best_resources
+            accelerators = " ".join(f"{name}:{count}" for name, count in (best.accelerators or {}).items())
+            where = f"{best.cloud}/{best.region}".lower()
+            return Quote(resources=f"{where} {accelerators}".rstrip(), hourly=_cost(best, plan.num_nodes))
 
     def observe(self, name: str, *, fresh: bool = False) -> Observation:
         with sky_quiet() as sky:
@@ -202,10 +211,15 @@ def _launches(sky: Any, name: str) -> list[str]:
 
 
 def _hourly(handle: Any) -> float | None:
+    return _cost(handle.launched_resources, handle.launched_nodes) if handle is not None else None
+
+
+def _cost(resources: Any, machines: int) -> float | None:
+    """US dollars an hour; None for a machine without a price in the catalogue."""
     try:
-        return float(handle.launched_resources.get_cost(3600) * handle.launched_nodes)
+        return float(resources.get_cost(3600) * machines)
     except (AttributeError, TypeError, ValueError, AssertionError):
-        return None  # a machine without a price in the catalogue
+        return None
 
 
 def _address(sky: Any, name: str) -> str | None:

@@ -59,7 +59,7 @@ def no(question: str) -> None:
 
 
 def serve(fakes: Fakes, request: Request = CLOUD, until: Until = Until.READY) -> launcher.Status:
-    return launcher.serve(fakes.world, request, fakes.report, confirm=yes, until=until, timeout=60)
+    return launcher.serve(fakes.world, request, fakes.report, confirm=yes, order=yes, until=until, timeout=60)
 
 
 def is_forgotten(fakes: Fakes) -> bool:
@@ -235,7 +235,7 @@ def test_replacing_what_runs_asks_first(fakes: Fakes, machine: MachineState) -> 
     kept = fakes.kept("demo")
     fakes.cloud.seen["demo"] = Observation(machine=machine)
     with pytest.raises(Declined, match=r"demo is serving Qwen/Qwen3-0\.6B on gcp\. Replace it\?"):
-        launcher.serve(fakes.world, replace(CLOUD, port=9000), fakes.report, confirm=no)
+        launcher.serve(fakes.world, replace(CLOUD, port=9000), fakes.report, confirm=no, order=yes)
     assert fakes.cloud.did() == ["launch demo"]
     found = fakes.store.get("demo")
     assert found is not None
@@ -245,7 +245,7 @@ def test_replacing_what_runs_asks_first(fakes: Fakes, machine: MachineState) -> 
 def test_a_machine_that_is_stopped_is_used_again_without_a_question(fakes: Fakes) -> None:
     serve(fakes)
     fakes.cloud.seen["demo"] = STOPPED
-    launcher.serve(fakes.world, CLOUD, fakes.report, confirm=no)
+    launcher.serve(fakes.world, CLOUD, fakes.report, confirm=no, order=yes)
     assert fakes.cloud.did() == ["launch demo", "launch demo"]
 
 
@@ -601,3 +601,17 @@ def test_in_the_foreground_nothing_is_started_beside_what_runs(fakes: Fakes) -> 
         launcher.serve_in_foreground(fakes.world, HERE, fakes.report)
     assert caught.value.hint == "llm-atc stop demo"
     assert fakes.here.did() == ["launch demo"]
+
+
+def test_nothing_is_launched_for_money_that_was_not_ordered(fakes: Fakes) -> None:
+    asked: list[str] = []
+
+    def refuse(question: str) -> None:
+        asked.append(question)
+        raise Declined("Nothing was done.")
+
+    with pytest.raises(Declined):
+        launcher.serve(fakes.world, CLOUD, fakes.report, confirm=yes, order=refuse)
+    assert "for $1.50 an hour?" in asked[0]
+    assert fakes.cloud.launched == []
+    assert fakes.world.store.all() == ()
