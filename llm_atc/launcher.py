@@ -301,6 +301,8 @@ def _launch(
         if isinstance(error, AtcError):
             raise _with_bill(error, decided, left) from error
         raise _interrupted(decided, left) from error
+    if decided.place.local:
+        report.stage(Stage.WEIGHTS)  # a machine tells this by itself
     return max(timeout - (world.clock.now() - begun), 1)
 
 
