@@ -14,6 +14,8 @@ from llm_atc.plan.architecture import Architecture, Dtype
 AMPERE = (8, 0)
 ADA = (8, 9)
 BLACKWELL = (10, 0)
+# --quantization fp8 quantizes 16-bit weights as they are loaded, from Turing on (fp8.py).
+FP8_LOWEST = (7, 5)
 # The lowest compute capability for each quantization method that a checkpoint may name.
 _LOWEST: Mapping[str, tuple[int, int]] = {
     "awq": (7, 5),

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from llm_atc.plan.accelerators import Accelerator, Chip, unknown_accelerator
 from llm_atc.plan.architecture import Architecture, Dtype
-from llm_atc.plan.capability import ADA, computes_in, refusal, remark
+from llm_atc.plan.capability import ADA, FP8_LOWEST, computes_in, refusal, remark
 from llm_atc.plan.kv_cache import CUDA, LONGEST, Pool, pool
-from llm_atc.plan.overhead import GIB, UTILIZATION, UTILIZATION_BEFORE, Batch, batch, overhead
+from llm_atc.plan.overhead import GIB, MIB, UTILIZATION, UTILIZATION_BEFORE, Batch, batch, overhead
 from llm_atc.plan.vllm import CURRENT, PinnedVllm, pin_for
 from llm_atc.plan.weights import Weights, cannot_share, loaded, repeated
 
@@ -215,7 +215,8 @@ class Changes:
             yield f"a shorter context: --max-model-len {longest}"
         if self.room.cache > 0 and chip.capability >= ADA and self.wish.kv is None and self._with_fp8():
             yield "a KV cache in FP8: --kv-cache-dtype fp8"
-        if self.model.quantization is None and self._needs(self.room.weights // 2):
+        eight = self.model.quantization is None and chip.capability >= FP8_LOWEST
+        if eight and self._needs(self.room.weights // 2):
             yield "weights in FP8: -- --quantization fp8, or a quantized checkpoint"
         elif self.model.quantization is None and self._needs(self.room.weights * 3 // 10):
             yield "a checkpoint quantized to 4 bits (AWQ, GPTQ)"
@@ -247,5 +248,5 @@ class Changes:
 
 
 def gib(size: int) -> str:
-    """A size for people, in GiB."""
-    return f"{size / GIB:.1f} GiB"
+    """A size for people, in GiB; in MiB where it is small."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB // 10 else f"{size / MIB:.1f} MiB"

@@ -11,11 +11,11 @@ from llm_atc.plan.architecture import Architecture, Dtype, Unknown
 from llm_atc.plan.fit import COUNTS, LEAST_CONTEXT, USUAL, Split, Verdict, Wish, gib, judge
 from llm_atc.plan.gguf_config import offload
 from llm_atc.plan.kv_cache import PerToken, per_token
-from llm_atc.plan.overhead import GIB, UTILIZATION
+from llm_atc.plan.overhead import GIB, MIB, UTILIZATION
 from llm_atc.plan.weights import Weights
 
 # Estimate: llama.cpp's compute buffers and the CUDA context, on each GPU.
-LLAMA_OVERHEAD = 768 * 1024**2
+LLAMA_OVERHEAD = 768 * MIB
 # llama.cpp's contexts are multiples of this many cells (llama_context, n_ctx padding).
 CELLS = 256
 
