@@ -41,7 +41,10 @@ class Platform:
 # asynchronous scheduling, vLLM's default (max_concurrent_batches). Read from vLLM's source, not measured.
 CUDA = Platform(name="CUDA", block=16, latent_block=64, batch=2048)
 # platforms/cpu.py: blocks of 128; 16 for MLA where there is no AMX. With AVX512-BF16 states stay in float32.
-CPU = Platform(name="CPU", block=128, latent_block=16, batch=2048, state=Dtype.FLOAT32, measured=True)
+# Scheduling is not asynchronous there.
+CPU = Platform(
+    name="CPU", block=128, latent_block=16, batch=2048, batches=1, state=Dtype.FLOAT32, measured=True
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
