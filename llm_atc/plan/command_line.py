@@ -10,6 +10,7 @@ from llm_atc.plan.engine import EngineName
 from llm_atc.plan.llama_line import MODEL_DESTS, parse_llama
 from llm_atc.plan.options import Json, Kind, Option, Options, OptionSet
 from llm_atc.plan.program_line import Program, ProgramLine, recognise
+from llm_atc.plan.serve_line import read_serve
 from llm_atc.plan.shell import read_script
 from llm_atc.plan.values import text_of
 from llm_atc.plan.vllm_line import parse_vllm
@@ -39,7 +40,7 @@ def parse(text: str, known: OptionSets) -> CommandLine:
     that the pinned engine would refuse.
     """
     script = read_script(text)
-    found = [(words, recognise(words)) for words in script.commands]
+    found = [(words, _start(words)) for words in script.commands]
     starts = [line for _, line in found if line is not None]
     if len(starts) != 1:
         raise _not_one(script.commands, len(starts))
@@ -50,6 +51,12 @@ def parse(text: str, known: OptionSets) -> CommandLine:
         env={**script.exported, **read.env},
         notes=(*script.notes, *others, *starts[0].notes, *read.notes),
     )
+
+
+def _start(words: list[str]) -> ProgramLine | None:
+    if [word.rsplit("/", 1)[-1] for word in words[:2]] == ["llm-atc", "serve"]:
+        return read_serve(words[2:])
+    return recognise(words)
 
 
 def parse_program(line: ProgramLine, known: OptionSet) -> CommandLine:

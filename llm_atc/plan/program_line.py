@@ -179,16 +179,16 @@ def _container(words: list[str], env: dict[str, str], notes: list[str]) -> Progr
 
 def _container_flag(words: list[str]) -> tuple[str, str, list[str]]:
     """A flag of `docker run`, its value, and the words after both."""
-    flag, equals, value = words[0].partition("=")
-    if equals or flag in _ALONE:
-        return flag, value, words[1:]
-    if not flag.startswith("--") and len(flag) > 2:
-        if set(flag[1:]) <= _ALONE_LETTERS:
-            return flag, "", words[1:]
-        return flag[:2], words[0][2:], words[1:]
-    if not flag.startswith("--") and flag[1:] in _ALONE_LETTERS:
-        return flag, "", words[1:]
-    return flag, words[1] if len(words) > 1 else "", words[2:]
+    word, rest = words[0], words[1:]
+    if word.startswith("--"):
+        flag, equals, value = word.partition("=")
+        if equals or flag in _ALONE:
+            return flag, value, rest
+    elif set(word[1:]) <= _ALONE_LETTERS:
+        return word, "", rest
+    elif len(word) > 2:
+        return word[:2], word[2:].removeprefix("="), rest
+    return word, rest[0] if rest else "", rest[1:]
 
 
 def _container_variable(value: str, env: dict[str, str], notes: list[str]) -> None:

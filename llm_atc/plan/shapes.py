@@ -1,7 +1,7 @@
 """The shape that a JSON value must have, and reading a value into it as pydantic reads JSON.
 
-vLLM validates its configurations with pydantic in its lax mode: "3" is read as 3 where a number is
-wanted, 1 as true where a truth is. Source: pydantic's conversion table (docs.pydantic.dev, concepts/conversion_table).
+vLLM validates its configurations with pydantic in its lax mode: "3" is read as 3 where a number is wanted,
+1 as true where true or false is. Source: docs.pydantic.dev, concepts/conversion_table.
 """
 
 from __future__ import annotations

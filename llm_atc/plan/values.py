@@ -143,8 +143,8 @@ def _no_choice(text: str, choices: tuple[Json, ...]) -> str:
 def text_of(value: Json, option: Option) -> str:
     """What to type for this value: `convert(text_of(value), option) == value`."""
     if value is None:
-        return "None"
-    if isinstance(value, str):
+        return "null" if option.type == "json" and not option.optional else "None"
+    if isinstance(value, str) and option.type != "json":
         return value
     if option.type == "device-ids" and isinstance(value, list):
         return ",".join(str(one) for one in value)

@@ -22,6 +22,7 @@ _SERVED_NAME = re.compile(r"^--served[-_]model[-_]name(=.+|$)")
 _CONFIG = re.compile(r"^--config(=.+|$)")
 # Everything between the first -- and the first dot.
 _UNDERSCORED = re.compile(r"(?<=--)[^\.]*")
+_AMBIGUOUS = re.compile(r"ambiguous option: (.+) could match (.+)")
 _LEVELS = frozenset("0123")
 
 
@@ -137,7 +138,7 @@ class _Parser(argparse.ArgumentParser):
         self.known = known
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.known.title}: {message}")
+        raise _ambiguous(message) or UsageError(f"{self.known.title}: {message}.")
 
 
 class _Help(argparse.Action):
@@ -226,9 +227,17 @@ def _refused(error: argparse.ArgumentError, known: OptionSet) -> UsageError:
         return UsageError(f"{name} wants {wanted}.", hint=f"{name} VALUE")
     if told.startswith("ignored explicit argument"):
         return UsageError(f"{name} takes no value.", hint=name)
-    if told.startswith("ambiguous option"):
-        return UsageError(f"{told[0].upper()}{told[1:]}.")
-    return UsageError(f"{name}: {told}." if name else f"{told}.")
+    return _ambiguous(told) or UsageError(f"{name}: {told}." if name else f"{told}.")
+
+
+def _ambiguous(told: str) -> UsageError | None:
+    """argparse's sentence about a name that is short for several; None for another sentence."""
+    found = _AMBIGUOUS.match(told)
+    if found is None:
+        return None
+    names = found[2].split(", ")
+    some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return UsageError(f"{found[1]} is short for several options: {some}.", hint=names[0])
 
 
 def _unknown(extras: list[str], known: OptionSet) -> UsageError:

@@ -1,0 +1,100 @@
+"""`llm-atc parse` prints what a line sets: as YAML, JSON, the engine's own line, or an llm-atc command."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from llm_atc.cli.parse import parse
+from llm_atc.errors import UsageError
+
+app = typer.Typer()
+app.command()(parse)
+LINE = "HF_TOKEN=hf_made_up A=b vllm serve org/x -tp 2 --port 9000 --api-key k --max-model-len 32k"
+FACTS = {
+    "engine": "vllm",
+    "model": "org/x",
+    "options": {"port": 9000, "api_key": ["k"], "max_model_len": 32000, "tensor_parallel_size": 2},
+    "env": {"HF_TOKEN": "hf_made_up", "A": "b"},
+}
+
+
+def said(*words: str, stdin: str | None = None) -> tuple[str, str]:
+    """What stands on stdout and on stderr; errors of the program are raised."""
+    done = CliRunner().invoke(app, list(words), input=stdin, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout, done.stderr
+
+
+def test_json_has_the_parsers_own_names_and_values() -> None:
+    assert json.loads(said(LINE, "--json")[0]) == FACTS
+    assert said(LINE, "--to", "json") == said(LINE, "--json")
+
+
+def test_yaml_is_what_is_printed_unasked() -> None:
+    assert yaml.safe_load(said(LINE)[0]) == FACTS
+
+
+def test_the_engines_own_line_is_in_full() -> None:
+    assert shlex.split(said(LINE, "--to", "line")[0]) == shlex.split(
+        "HF_TOKEN=hf_made_up A=b vllm serve org/x --port 9000 --api-key=k --max-model-len 32000 "
+        "--tensor-parallel-size 2"
+    )
+
+
+def test_an_llm_atc_command_writes_no_secret_and_takes_what_is_its_own() -> None:
+    text, notes = said(LINE + " --host 0.0.0.0 --served-model-name n --hf-token hf_made_up", "--to", "serve")
+    assert shlex.split(text) == shlex.split(
+        "llm-atc serve --name org/x --port 9000 --api-key API_KEY --secret HF_TOKEN --envs A=b "
+        "-- --max-model-len 32000 --tensor-parallel-size 2"
+    )
+    assert "hf_made_up" not in text + notes
+    assert "--host 0.0.0.0 is left out" in notes
+    assert "The name n is left out" in notes
+
+
+def test_a_llama_server_line_becomes_an_llm_atc_command() -> None:
+    text, _ = said("llama-server -m x.gguf -ngl 99 --alias a --port 8080", "--to", "serve")
+    assert text == "llm-atc serve --name ./x.gguf --backend llama-cpp --port 8080 -- --n-gpu-layers 99\n"
+
+
+@pytest.mark.parametrize("form", ["yaml", "json", "line"])
+def test_what_is_printed_is_read_again_from_stdin(form: str) -> None:
+    text, _ = said(LINE, "--to", form)
+    assert json.loads(said("--json", stdin=text)[0]) == FACTS
+    assert json.loads(said("-", "--json", stdin=text)[0]) == FACTS
+
+
+def test_an_llm_atc_command_is_read_again() -> None:
+    text, _ = said("vllm serve org/x -tp 2 --port 9000", "--to", "serve")
+    again: dict[str, Any] = json.loads(said("--json", stdin=text)[0])
+    assert again["options"] == {"port": 9000, "tensor_parallel_size": 2}
+
+
+def test_what_vllm_checks_after_parsing_is_checked_unless_told_not_to() -> None:
+    with pytest.raises(UsageError, match="tool-call-parser"):
+        said("vllm serve M --enable-auto-tool-choice")
+    assert "enable_auto_tool_choice" in said("vllm serve M --enable-auto-tool-choice", "--no-check")[0]
+    assert "--enable-log-requests is added" in said("vllm serve M --enable-log-outputs")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("vllm serve M --nothing",), "--nothing"),
+        (("vllm serve M", "--to", "xml"), "--to 'xml'"),
+        (('{"engine": "vllm", "modle": "M"}',), "modle"),
+        (("engine: tgi",), "No engine is called 'tgi'"),
+        (("engine: [",), "neither"),
+        (("options: [1]\nmodel: M",), "names and values"),
+    ],
+)
+def test_what_is_wrong_is_a_usage_error(words: tuple[str, ...], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        said(*words)
