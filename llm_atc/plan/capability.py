@@ -14,7 +14,8 @@ from llm_atc.plan.architecture import Architecture, Dtype
 AMPERE = (8, 0)
 ADA = (8, 9)
 BLACKWELL = (10, 0)
-# --quantization fp8 quantizes 16-bit weights as they are loaded, from Turing on (fp8.py).
+# --quantization fp8 quantizes 16-bit weights as they are loaded, from Turing on (fp8.py); FlashInfer, which
+# alone takes an FP8 KV cache on older chips than Ada, begins there too (v1/attention/backends).
 FP8_LOWEST = (7, 5)
 # The lowest compute capability for each quantization method that a checkpoint may name.
 _LOWEST: Mapping[str, tuple[int, int]] = {
@@ -55,16 +56,18 @@ def refusal(model: Architecture, chip: Chip, dtype: Dtype, kv: Dtype) -> str | N
         return f"bfloat16 needs Ampere (8.0), and {chip.name} has {_told(chip.capability)}: --dtype half"
     if dtype is Dtype.FLOAT16 and not model.half:
         return "this model does not bear float16: --dtype bfloat16 or float32"
-    if kv is Dtype.FP8 and chip.capability < ADA:
-        return f"an FP8 KV cache needs Ada or Hopper (8.9), and {chip.name} has {_told(chip.capability)}"
+    if kv is Dtype.FP8 and chip.capability < FP8_LOWEST:
+        return f"an FP8 KV cache needs {_told(FP8_LOWEST)}, and {chip.name} has {_told(chip.capability)}"
     lowest = _LOWEST.get(model.quantization or "", (0, 0))
     if chip.capability < lowest:
         return f"{model.quantization} needs {_told(lowest)}, and {chip.name} has {_told(chip.capability)}"
     return None
 
 
-def remark(model: Architecture, chip: Chip) -> str | None:
+def remark(model: Architecture, chip: Chip, kv: Dtype) -> str | None:
     """What runs, and otherwise than one may think; None when there is nothing to say."""
+    if kv is Dtype.FP8 and chip.capability < ADA:
+        return "of vLLM's attention kernels only FlashInfer's take an FP8 KV cache below Ada (8.9)"
     if model.quantization in _EIGHT_BITS and chip.capability < ADA:
         return "FP8 weights are computed in 16 bits here (Marlin): they save memory, no time"
     if model.quantization in _FOUR_BITS and chip.capability < BLACKWELL:

@@ -101,7 +101,7 @@ def judge(model: Architecture, weights: Weights, accelerator: Accelerator, wish:
         return _refused(accelerator, said or f"no vLLM that llm-atc pins has code for {chip.name}")
     at = room(model, weights, chip, ranks, dtype, kv, pinned)
     verdict = _judged(model, at, accelerator, wish)
-    found = (repeated(model, ranks), remark(model, chip), pinned.why, _idle(accelerator, ranks))
+    found = (repeated(model, ranks), remark(model, chip, kv), pinned.why, _idle(accelerator, ranks))
     notes = tuple(note for note in found if note)
     if verdict.fits:
         return replace(verdict, notes=notes)

@@ -32,6 +32,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_gro
 MEMORY = 64 * 2**20
 DRAWS = 2
 PROBE = Path(__file__).with_name("vllm_kv_probe.py")
+# Their checkpoints are written by transformers, as the published ones were.
+STORED = (
+    "GQA",
+    "Qwen3 MoE",
+    "Mixtral",
+    "Gemma 2",
+    "Gemma 3",
+    "GPT-2",
+    "Falcon, new",
+    "DeepSeek-V2",
+    "Olmo 3",
+)
 SERVED = ("MHA", "GQA", "Gemma 2")
 
 
@@ -59,8 +71,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where checkpoints of real files lie, once vLLM's process has written them."""
+    return tmp_path_factory.mktemp("stored")
+
+
+@pytest.fixture(scope="module")
 def told(
-    real_engines: EnginesHere, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+    real_engines: EnginesHere, tiny: Path, stored: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
     """What vLLM says of every shape, from one process of its own Python."""
     asked = [
@@ -69,6 +87,10 @@ def told(
         for draw in range(DRAWS)
     ]
     asked.append({"name": "tiny", "folder": str(tiny), "memory": MEMORY})
+    asked += [
+        {"name": name, "folder": str(stored / name), "config": config(name, 0), "memory": MEMORY}
+        for name in STORED
+    ]
     requests = tmp_path_factory.mktemp("probe") / "requests.json"
     requests.write_text(json.dumps(asked))
     python = Path(real_engines.ensure(vllm.CPU_PIN, Told())).with_name("python")
@@ -93,11 +115,15 @@ def test_blocks_and_tokens_are_those_of_vllm(told: dict[str, dict[str, Any]], na
     assert model.context in (None, theirs["length"])
 
 
-def test_weights_are_those_that_vllm_loads(told: dict[str, dict[str, Any]], tiny: Path) -> None:
-    facts = read_facts(ModelRef.parse(str(tiny)))
+@pytest.mark.parametrize("name", ["tiny", *STORED])
+def test_weights_are_those_that_vllm_loads(
+    told: dict[str, dict[str, Any]], tiny: Path, stored: Path, name: str
+) -> None:
+    assert "error" not in told[name], told[name]
+    facts = read_facts(ModelRef.parse(str(tiny if name == "tiny" else stored / name)))
     assert isinstance(facts.architecture, Architecture)
     ours = loaded(facts.weights, facts.architecture, Dtype.BFLOAT16)
-    assert abs(ours - told["tiny"]["weights"]) <= 0.005 * ours
+    assert abs(ours - told[name]["weights"]) <= 0.005 * ours
 
 
 @pytest.fixture(scope="module")

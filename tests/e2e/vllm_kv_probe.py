@@ -2,8 +2,9 @@
 
     python vllm_kv_probe.py REQUESTS.json
 
-REQUESTS is a list of {"name", "folder" or "config", "memory"}; for each, one line `PROBE {…}` with vLLM's own
-accounting, or with the error that it ended with. Weights are random where only a configuration is given.
+REQUESTS is a list of {"name", "folder", "config", "memory"}; for each, one line `PROBE {…}` with vLLM's own
+accounting, or with the error that it ended with. With a folder and a configuration transformers writes a
+checkpoint there first; with a configuration alone the weights are never stored.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ os.environ |= {
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
 
+import transformers
 import vllm.model_executor.model_loader.base_loader as loader
 import vllm.v1.engine.core as core
 from vllm import LLM
@@ -48,10 +50,14 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
     """What vLLM says of one configuration."""
     folder = request.get("folder") or tempfile.mkdtemp()
     if "config" in request:
+        Path(folder).mkdir(exist_ok=True)
         Path(folder, "config.json").write_text(json.dumps(request["config"]))
+        if "folder" in request:
+            config = transformers.AutoConfig.from_pretrained(folder)
+            transformers.AutoModelForCausalLM.from_config(config, dtype="bfloat16").save_pretrained(folder)
     engine = LLM(
         model=folder,
-        load_format="dummy" if "config" in request else "auto",
+        load_format="auto" if "folder" in request else "dummy",
         skip_tokenizer_init="config" in request,
         enforce_eager=True,
         kv_cache_memory_bytes=request["memory"],

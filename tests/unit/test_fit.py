@@ -108,17 +108,19 @@ def test_chips_and_dtypes() -> None:
     assert computes_in(gemma, t4, None) is Dtype.FLOAT32
     assert "needs Ampere" in (refusal(llama, t4, Dtype.BFLOAT16, Dtype.BFLOAT16) or "")
     assert "does not bear float16" in (refusal(gemma, l4, Dtype.FLOAT16, Dtype.FLOAT16) or "")
-    assert "needs Ada or Hopper" in (refusal(llama, t4, Dtype.FLOAT16, Dtype.FP8) or "")
+    v100 = CHIPS["V100"]
+    assert refusal(llama, v100, Dtype.FLOAT16, Dtype.FP8) == "an FP8 KV cache needs 7.5, and V100 has 7.0"
+    assert "FlashInfer" in (remark(llama, t4, Dtype.FP8) or "")
     assert refusal(llama, l4, Dtype.BFLOAT16, Dtype.FP8) is None
 
 
 def test_chips_and_quantizations() -> None:
     eight = model(LLAMA_7B, quantization_config={"quant_method": "fp8"})
     assert refusal(eight, CHIPS["V100"], Dtype.FLOAT16, Dtype.FLOAT16) == "fp8 needs 7.5, and V100 has 7.0"
-    assert "Marlin" in (remark(eight, CHIPS["A100"]) or "")
-    assert remark(eight, CHIPS["H100"]) is None
+    assert "Marlin" in (remark(eight, CHIPS["A100"], Dtype.BFLOAT16) or "")
+    assert remark(eight, CHIPS["H100"], Dtype.BFLOAT16) is None
     four = model(LLAMA_7B, quantization_config={"quant_method": "mxfp4"})
-    assert "Marlin" in (remark(four, CHIPS["H100"]) or "")
+    assert "Marlin" in (remark(four, CHIPS["H100"], Dtype.BFLOAT16) or "")
 
 
 def test_a_chip_without_any_vllm_is_refused() -> None:
