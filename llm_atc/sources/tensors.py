@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from llm_atc.access import Secret
-from llm_atc.errors import ModelUnservable
+from llm_atc.errors import ModelUnservable, SourceError
 from llm_atc.plan.architecture import Architecture, Unknown
 from llm_atc.plan.checkpoint import CONFIG, CONFIG_LIMIT, Head, Sizes, weights
 from llm_atc.plan.gguf import CutShort, Gguf, read_gguf_header
@@ -94,8 +94,13 @@ def _on_disk(spec: ModelSpec) -> tuple[ModelSpec, Sizes, Head]:
     folder = Path(spec.ref.location)
 
     def head(name: str, length: int) -> bytes:
-        with (folder / name).open("rb") as file:
-            return file.read(length)
+        try:
+            with (folder / name).open("rb") as file:
+                return file.read(length)
+        except OSError as error:
+            raise SourceError(
+                f"{folder / name} cannot be read: {error.strerror}.", hint=f"ls -la {folder / name}"
+            ) from error
 
     return spec, list_files(folder), head
 

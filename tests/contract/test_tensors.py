@@ -11,11 +11,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from examples.make_tiny_model import make
-from llm_atc.errors import ModelGated, ModelUnservable
+from llm_atc.errors import ModelGated, ModelUnservable, SourceError
 from llm_atc.plan.architecture import Architecture, Attention, Unknown
 from llm_atc.plan.model import ModelRef
 from llm_atc.plan.tensors import LENGTH_BYTES
-from llm_atc.sources.tensors import Facts, read_facts
+from llm_atc.sources.models import AllModels
+from llm_atc.sources.tensors import Facts, _on_disk, read_facts
 from tests.hub import Hub
 from tests.source_fixtures import Place, put_directory
 
@@ -82,6 +83,13 @@ def test_a_damaged_file_is_named(tiny: Path) -> None:
     (tiny / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(ModelUnservable, match=r"model\.safetensors of tiny is damaged"):
         read_facts(ModelRef.parse(str(tiny)))
+
+
+def test_a_file_that_cannot_be_read_is_named(tiny: Path) -> None:
+    _, _, head = _on_disk(AllModels(tiny).look(ModelRef.parse(str(tiny)), None))
+    (tiny / "model.safetensors").unlink()
+    with pytest.raises(SourceError, match=r"model\.safetensors cannot be read: No such file"):
+        head("model.safetensors", 8)
 
 
 def test_an_unknown_architecture_is_unknown_and_its_weights_are_counted(tiny: Path) -> None:
