@@ -44,7 +44,7 @@ class Heard:
 class Engine:
     """An HTTP server with the good and bad habits of engines; a request's body says which it shows.
 
-    `{"act": …}`: "stream" (a piece whenever the test says so), "fail", "hang", "cut" (a body that is too short),
+    `{"act": …}`: "stream" (a piece whenever the test says so), "fail", "hang", "cut" (its body is too short),
     "silent" (closes without an answer), "garble", "until_close", "tired" (answers, and closes soon after
     although it says keep-alive, as llama-server does), "large", "early" (answers before the body is there).
     """

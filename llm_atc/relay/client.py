@@ -6,11 +6,10 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-import httptools
-
 from llm_atc.relay import replies
 from llm_atc.relay.exchange import Exchange
-from llm_atc.relay.head import NO_REQUEST, Headers, Request, read_request
+from llm_atc.relay.head import NO_REQUEST, Request
+from llm_atc.relay.reader import RequestReader
 from llm_atc.relay.replies import Refused, Reply
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 
 MAX_QUEUED = 16
 LINGER_SECONDS = 2.0
-# What a body's framing may cost besides the body: chunks of a byte are six, extensions and trailers more.
-SLACK_BYTES, SLACK_FACTOR = 64 * 1024, 32
+PILED_BYTES = 64 * 1024
 
 
 class ClientConnection(asyncio.Protocol):
@@ -27,14 +25,9 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self._parser = httptools.HttpRequestParser(self)
+        self._reader = RequestReader(self, relay.config.limits.header_bytes)
         self._transport: asyncio.Transport | None = None
         self._queue: deque[Exchange] = deque()
-        self._filling: Exchange | None = None  # the request whose body is arriving
-        self._target = b""
-        self._headers: Headers = []
-        self._in_head = False
-        self._head_bytes = 0
         self._deaf = False  # nothing more is read from this client
         self._busy = False  # inside data_received
         self._held = self._paused = False
@@ -78,74 +71,30 @@ class ClientConnection(asyncio.Protocol):
         if self._deaf:
             return
         self._busy = True
-        self._head_bytes += len(data)
-        if self._filling is not None:
-            self._filling.raw += len(data)
-        try:
-            self._parser.feed_data(data)
-            if self._in_head and self._head_bytes > self._relay.config.limits.header_bytes:
-                self._refuse(replies.HEADERS_TOO_LARGE)
-        except httptools.HttpParserCallbackError as error:
-            refused = error.__context__
-            self._refuse(refused.reply if isinstance(refused, Refused) else replies.bad_request("No HTTP."))
-        except httptools.HttpParserUpgrade:
-            self._refuse(replies.NO_UPGRADE)
-        except httptools.HttpParserError as error:
-            self._refuse(replies.bad_request(f"The request is no valid HTTP/1.1: {error}."))
+        refused = self._reader.feed(data)
+        if refused is not None:
+            self._refuse(refused)
         self._busy = False
-        self._check_framing()
         self.attend()
 
-    def _check_framing(self) -> None:
-        """A body that is mostly chunk extensions or trailers is an attack."""
-        filling = self._filling
-        if filling is not None and filling.raw > SLACK_BYTES + SLACK_FACTOR * filling.received:
-            filling.fail(replies.TOO_LARGE)
-            self._deaf = True
+    # What the reader tells
 
-    # httptools
-
-    def on_message_begin(self) -> None:
+    def begins(self) -> None:
+        """A request begins. Raises Refused when too many wait already."""
         if len(self._queue) >= MAX_QUEUED:
             raise Refused(replies.bad_request("Too many requests at once on one connection."))
-        self._in_head, self._fresh = True, False
-        self._target, self._headers = b"", []
+        self._fresh = False
         self._waiting_since = self._relay.now()
 
-    def on_url(self, part: bytes) -> None:
-        self._target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # trailers are dropped
-            self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
-        parser, limits = self._parser, self._relay.config.limits
-        if sum(len(name) + len(value) + 4 for name, value in self._headers) > limits.header_bytes:
-            raise Refused(replies.HEADERS_TOO_LARGE)
-        if parser.should_upgrade():
-            raise Refused(replies.NO_UPGRADE)
-        request = read_request(parser.get_method(), self._target, self._headers, parser.get_http_version())
-        exchange = self._filling = Exchange(self._relay, self, request)
+    def arrived(self, request: Request) -> Exchange:
+        """A head is there, and sound: take its place in the queue."""
+        exchange = Exchange(self._relay, self, request)
         self._relay.judge(exchange, request)
         self._queue.append(exchange)
-        self._say_continue(exchange, request)
-
-    def _say_continue(self, exchange: Exchange, request: Request) -> None:
         expected = (request.get(b"expect") or b"").lower() == b"100-continue"
         if expected and exchange.reply is None and len(self._queue) == 1 and request.length != 0:
             self.write(replies.CONTINUE)
-
-    def on_body(self, data: bytes) -> None:
-        if self._filling is not None:
-            self._filling.feed(data)
-
-    def on_message_complete(self) -> None:
-        self._head_bytes = 0
-        if self._filling is not None:
-            self._filling.finish()
-            self._filling = None
+        return exchange
 
     # Answers
 
@@ -198,7 +147,7 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing() or self._deaf:
             return
         piled = len(self._queue) > MAX_QUEUED // 2 or (
-            len(self._queue) > 1 and sum(one.raw + one.received for one in self._queue) > SLACK_BYTES
+            len(self._queue) > 1 and sum(one.raw + one.received for one in self._queue) > PILED_BYTES
         )
         self._pause(self._held or piled)
 
@@ -214,7 +163,7 @@ class ClientConnection(asyncio.Protocol):
     def _refuse(self, reply: Reply) -> None:
         """What came is refused, after the answers to what came before it; then the connection ends."""
         self._deaf = True
-        filling, self._filling = self._filling, None
+        filling, self._reader.filling = self._reader.filling, None
         if filling is not None:  # the fault is in its body
             filling.closing = True
             filling.fail(reply)
@@ -251,7 +200,7 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
         elif self._queue:
             self._check_exchange(self._queue[0], now)
-        elif self._in_head:
+        elif self._reader.in_head:
             if now - self._waiting_since > limits.header_seconds:
                 self._refuse(replies.TOO_SLOW)
                 self.attend()
@@ -272,5 +221,5 @@ class ClientConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The relay ends: part as soon as nothing is being worked on."""
-        if not self._queue and not self._in_head:
+        if not self._queue and not self._reader.in_head:
             self._leave()
