@@ -52,6 +52,11 @@ def config(name: str, draw: int) -> dict[str, Any]:
     return SHAPES[name](Random(f"{name}/{draw}"))  # noqa: S311  shapes, no secrets
 
 
+def slug(name: str) -> str:
+    """The name as a folder's and a deployment's."""
+    return re.sub(r"\W", "-", name.lower())
+
+
 def shape(found: dict[str, Any]) -> Architecture:
     read = read_architecture(found)
     assert isinstance(read, Architecture), read
@@ -88,7 +93,7 @@ def told(
     ]
     asked.append({"name": "tiny", "folder": str(tiny), "memory": MEMORY})
     asked += [
-        {"name": name, "folder": str(stored / name), "config": config(name, 0), "memory": MEMORY}
+        {"name": name, "folder": str(stored / slug(name)), "config": config(name, 0), "memory": MEMORY}
         for name in STORED
     ]
     requests = tmp_path_factory.mktemp("probe") / "requests.json"
@@ -120,7 +125,7 @@ def test_weights_are_those_that_vllm_loads(
     told: dict[str, dict[str, Any]], tiny: Path, stored: Path, name: str
 ) -> None:
     assert "error" not in told[name], told[name]
-    facts = read_facts(ModelRef.parse(str(tiny if name == "tiny" else stored / name)))
+    facts = read_facts(ModelRef.parse(str(tiny if name == "tiny" else stored / slug(name))))
     assert isinstance(facts.architecture, Architecture)
     ours = loaded(facts.weights, facts.architecture, Dtype.BFLOAT16)
     assert abs(ours - told[name]["weights"]) <= 0.005 * ours
@@ -144,7 +149,7 @@ def test_the_tokens_that_vllm_serve_logs_are_ours(
         (tmp_path / file.name).write_bytes(file.read_bytes())
     served["vocab_size"] = 1024
     (tmp_path / "config.json").write_text(json.dumps(served))
-    deployment = re.sub(r"\W", "-", name.lower())
+    deployment = slug(name)
     options = ("--load-format", "dummy", "--enforce-eager", "--kv-cache-memory-bytes", str(MEMORY))
     target.launch(plan_here(deployment, str(tmp_path), arguments=options), {}, Told())
 
