@@ -258,11 +258,11 @@ class Running:
 
 
 def read_all(client: socket.socket) -> bytes:
-    received = b""
+    received = []
     with suppress(ConnectionError):
         while data := client.recv(65536):
-            received += data
-    return received
+            received.append(data)
+    return b"".join(received)
 
 
 def request(

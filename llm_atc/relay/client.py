@@ -62,6 +62,11 @@ class ClientConnection(asyncio.Protocol):
         if self._queue and self._queue[0].engine is not None:
             self._queue[0].engine.pause(True)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the client takes nothing at the moment."""
+        return self._stalled_since is not None
+
     def resume_writing(self) -> None:
         self._stalled_since = None
         if self._queue and self._queue[0].engine is not None:

@@ -44,6 +44,7 @@ class EngineConnection(asyncio.Protocol):
         self.exchange = exchange
         self._finished, self._in_head, self._interim, self._head_bytes = False, True, False, 0
         self._sent_whole = whole
+        self.pause(exchange.client.stalled)
         self.write(data)
 
     def write(self, data: bytes, *, last: bool = False) -> None:

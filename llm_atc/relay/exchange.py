@@ -172,10 +172,11 @@ class Exchange:
             out += head.chunk(data) if self._frames else data
         if finished and self._frames:
             out += head.LAST_CHUNK
+        if finished:
+            self.engine = None  # it serves others already: what this client does is nothing to it
         if out:
             self.client.write(out)
         if finished:
-            self.engine = None
             self._end(answer.status)
             self.client.done(self)
 

@@ -47,6 +47,7 @@ class Metrics:
         self.retries = 0
         self.ready = False
         self.last_use: float | None = None
+        self._idle_before = 0.0  # when the engine went away
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.refusals: Counter[tuple[str, int]] = Counter()
         self.tokens: Counter[tuple[str, str]] = Counter()
@@ -55,9 +56,17 @@ class Metrics:
         self._between: dict[str, Histogram] = {}
 
     def became_ready(self) -> None:
-        """The engine answers: from here on it can be idle."""
+        """The engine answers: from here on it can be idle. The time that it was away does not count."""
         self.ready = True
-        self.last_use = self._now()
+        if self.last_use is None:
+            self.last_use = self._now()
+        else:
+            self.last_use = self._now() - self._idle_before
+
+    def went_away(self) -> None:
+        """The engine answers no longer: the clock stands."""
+        self._idle_before = self.idle_seconds
+        self.ready = False
 
     def begin(self, *, work: bool) -> None:
         self.in_flight += 1
@@ -68,13 +77,14 @@ class Metrics:
         if work:
             self.working -= 1
             self.last_use = self._now()
+            self._idle_before = 0.0
 
     @property
     def idle_seconds(self) -> float:
         """Seconds since a real request ended; 0 while there is one, or before the engine was ready."""
         if self.working or self.last_use is None:
             return 0.0
-        return self._now() - self.last_use
+        return self._now() - self.last_use if self.ready else self._idle_before
 
     def label(self, model: str | None, status: int) -> str:
         """The model's name for the labels; a name that the engine never answered for is `other`."""

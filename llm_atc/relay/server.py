@@ -79,7 +79,7 @@ class Relay:
         if works:
             self.metrics.became_ready()
         else:
-            self.metrics.ready = False
+            self.metrics.went_away()
 
     def _sweep(self) -> None:
         now = self.now()

@@ -208,6 +208,18 @@ def test_a_client_that_reads_nothing_is_ended_and_fills_no_memory() -> None:
         eventually(lambda: relay.relay.metrics.working == 0)
 
 
+def test_a_connection_to_the_engine_is_as_good_as_new_after_a_slow_client() -> None:
+    with relay_running() as relay:
+        before = relay.engine.connections
+        with relay.connect() as slow:
+            slow.sendall(request(b'{"act": "large"}'))
+            eventually(lambda: any(client.stalled for client in list(relay.relay._clients)))
+            assert len(read_all(slow)) > 64 * MIB
+        for _ in range(3):
+            assert statuses(relay.send(request())) == [200]
+        assert relay.engine.connections <= before + 1
+
+
 def test_a_client_that_closes_its_side_is_gone(relay: Running) -> None:
     before = relay.engine.broken_off
     with relay.connect() as half:

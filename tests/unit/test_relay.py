@@ -174,6 +174,12 @@ def test_idleness_starts_when_the_engine_is_ready_and_stands_while_there_is_work
     metrics.begin(work=False)
     metrics.end(work=False)
     assert metrics.idle_seconds == 5
+    metrics.went_away()
+    clock[0] = 1000
+    assert metrics.idle_seconds == 5
+    metrics.became_ready()
+    clock[0] = 1001
+    assert metrics.idle_seconds == 6
 
 
 def test_models_in_metrics_are_bounded_and_escaped() -> None:
