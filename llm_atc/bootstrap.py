@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import llm_atc
 from llm_atc.engines.installer import EnginesHere
@@ -50,4 +51,5 @@ def world(settings: Settings) -> World:
 
 def render(plan: Plan) -> str:
     """The plan as a SkyPilot task's text, from the template that ships for it."""
-    return document(plan, task(plan, load_template(template_for(plan))), llm_atc.__version__)
+    package = str(Path(llm_atc.__file__).parent)
+    return document(plan, task(plan, load_template(template_for(plan)), package), llm_atc.__version__)

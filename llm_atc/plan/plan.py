@@ -194,11 +194,6 @@ def _plan_vllm(request: Request, model: ModelSpec, machine: Machine | None) -> V
             f"{'.'.join(map(str, vllm.PINS[-1].lowest))}.",
             hint="--accelerator T4:1",
         )
-    if len(request.keys) > 1 and not pinned.several_keys:
-        raise UsageError(
-            f"vLLM {pinned.pin.version} prints its keys to its log when there are several: give one.",
-            hint="give --api-key once",
-        )
     arguments = vllm.arguments(model, tensor_parallel=_tensor_parallel(request))
     notes = [pinned.why] if pinned.why else []
     if pinned.why and len(request.accelerators) > 1:

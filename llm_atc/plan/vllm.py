@@ -19,7 +19,6 @@ class PinnedVllm:
     pin: Pin
     lowest: tuple[int, int]
     arguments: tuple[str, ...] = ()
-    several_keys: bool = True
     why: str | None = None
 
 
@@ -30,12 +29,11 @@ def _pin(version: str, *constraints: str) -> Pin:
 CURRENT = PinnedVllm(pin=_pin("0.32.0"), lowest=(7, 5))
 # Volta: CUDA 13 has no code for it, and vLLM 0.20 went over to CUDA 13. The wheels of 0.19.1 and of the torch
 # that it wants hold code for compute capability 7.0 (read from their fat binaries); of its attention backends
-# only Triton's takes that. It prints keys that come by option to its log, and knows transformers 4 only.
+# only Triton's takes that. It knows transformers 4 only.
 VOLTA = PinnedVllm(
     pin=_pin("0.19.1", "transformers<5"),
     lowest=(7, 0),
     arguments=("--dtype", "half", "--attention-backend", "TRITON_ATTN", "--enforce-eager"),
-    several_keys=False,
     why=(
         "V100 gets vLLM 0.19.1 in half precision: later ones want CUDA 13, which has no code for Volta. "
         "It has not been tried on a real V100."

@@ -14,6 +14,7 @@ from llm_atc.plan.request import name_for
 from llm_atc.render.yaml import dump
 
 SKYPILOT = "0.14.1"
+RELAY = "~/.llm-atc/relay"
 Task = dict[str, Any]
 
 
@@ -24,8 +25,11 @@ def template_for(plan: Plan) -> str:
     return "vllm_nodes.yaml" if plan.num_nodes > 1 else "vllm.yaml"
 
 
-def task(plan: Plan, template: Task) -> Task:
-    """The task that SkyPilot launches. Secrets stand there by name, with null for their value."""
+def task(plan: Plan, template: Task, package: str) -> Task:
+    """The task that SkyPilot launches. Secrets stand there by name, with null for their value.
+
+    `package` is the folder of llm-atc's own code on this machine: its relay goes along.
+    """
     filled = copy.deepcopy(template)
     filled["name"] = plan.name
     filled["resources"] = _resources(plan)
@@ -41,9 +45,7 @@ def task(plan: Plan, template: Task) -> Task:
         **dict(plan.envs),
     }
     filled["secrets"] = dict.fromkeys(plan.secret_names)
-    mounts = _file_mounts(plan)
-    if mounts:
-        filled["file_mounts"] = mounts
+    filled["file_mounts"] = _file_mounts(plan, package)
     order = ("name", "resources", "num_nodes", "file_mounts", "envs", "secrets", "setup", "run")
     return {key: filled[key] for key in order if filled.get(key)}
 
@@ -73,11 +75,14 @@ def _resources(plan: Plan) -> Task:
     return {key: value for key, value in found.items() if value}
 
 
-def _file_mounts(plan: Plan) -> Task:
+def _file_mounts(plan: Plan, package: str) -> Task:
+    found: Task = {}
+    if plan.engine is EngineName.VLLM and plan.num_nodes == 1:
+        found[f"{RELAY}/llm_atc"] = package
     ref = plan.model.ref
-    if ref.where is Where.HUB:
-        return {}
-    return {f"{CHECKPOINTS}/{name_for(ref.name)}": ref.location}
+    if ref.where is not Where.HUB:
+        found[f"{CHECKPOINTS}/{name_for(ref.name)}"] = ref.location
+    return found
 
 
 def document(plan: Plan, filled: Task, version: str) -> str:

@@ -1,0 +1,1 @@
+"""Where plans run. Only here is SkyPilot imported, inside functions."""

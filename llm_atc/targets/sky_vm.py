@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-from llm_atc.errors import CloudError, CloudNotReady, NotReady
+from llm_atc.errors import CloudError, NotReady
 from llm_atc.plan.diagnosis import clean
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
 from llm_atc.targets.sky_client import LineStream, sky_quiet
+from llm_atc.targets.sky_offers import best_offer, hourly_cost
 
 Document = Callable[[Plan], str]
 _LIVE_REQUESTS = ("PENDING", "RUNNING")
@@ -52,13 +53,8 @@ class SkyVm:
 
     def quote(self, plan: Plan) -> Quote:
         with sky_quiet() as sky:
-            _check_enabled(sky, plan.place.cloud)
-            dag = sky.Dag()
-            dag.add(sky.Task.from_yaml_config(yaml.safe_load(self._document(plan))))
-            best = sky.get(sky.optimize(dag)).tasks[0].best_resources
-            accelerators = " ".join(f"{name}:{count}" for name, count in (best.accelerators or {}).items())
-            where = f"{best.cloud}/{best.region}".lower()
-            return Quote(resources=f"{where} {accelerators}".rstrip(), hourly=_cost(best, plan.num_nodes))
+            task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)))
+            return best_offer(sky, task.resources, plan.place.cloud, plan.num_nodes)
 
     def observe(self, name: str, *, fresh: bool = False) -> Observation:
         with sky_quiet() as sky:
@@ -171,25 +167,6 @@ def _cancelled_after(seconds: float, sky: Any, request: str) -> Iterator[threadi
         timer.cancel()
 
 
-def _check_enabled(sky: Any, cloud: str | None) -> None:
-    """Whether SkyPilot may use this cloud; it is asked to look again before the answer is no."""
-
-    from sky.client import sdk
-
-    def enabled() -> set[str]:
-        return {str(name).lower() for name in sky.get(sdk.enabled_clouds())}
-
-    if cloud in enabled() or (cloud is None and enabled()):
-        return
-    sky.get(sdk.check((cloud,) if cloud else None, verbose=False))
-    if cloud in enabled() or (cloud is None and enabled()):
-        return
-    which = f"{cloud} is not enabled in SkyPilot" if cloud else "No cloud is enabled in SkyPilot"
-    raise CloudNotReady(
-        f"{which}: its credentials are missing or were refused.", hint=f"sky check {cloud or ''}".rstrip()
-    )
-
-
 def _half_up(sky: Any, record: Any, facts: dict[str, Any]) -> Observation:
     """A machine that is being brought up, or was left half way."""
     if _launches(sky, record.name):
@@ -211,15 +188,7 @@ def _launches(sky: Any, name: str) -> list[str]:
 
 
 def _hourly(handle: Any) -> float | None:
-    return _cost(handle.launched_resources, handle.launched_nodes) if handle is not None else None
-
-
-def _cost(resources: Any, machines: int) -> float | None:
-    """US dollars an hour; None for a machine without a price in the catalogue."""
-    try:
-        return float(resources.get_cost(3600) * machines)
-    except (AttributeError, TypeError, ValueError, AssertionError):
-        return None
+    return hourly_cost(handle.launched_resources, handle.launched_nodes) if handle is not None else None
 
 
 def _address(sky: Any, name: str) -> str | None:

@@ -57,9 +57,10 @@ def client(region: SimulatedRegion, landed: str) -> Iterator[openai.OpenAI]:
         yield made
 
 
-def code(url: str) -> int:
+def code(url: str, key: str | None = None) -> int:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
             status: int = answer.status
             return status
     except urllib.error.HTTPError as error:
@@ -75,8 +76,26 @@ def test_serve_ends_with_a_curl_line_that_works(region: SimulatedRegion, landed:
     assert [model["id"] for model in json.loads(answer)["data"]] == [MODEL]
 
 
-def test_nobody_gets_in_without_the_key(region: SimulatedRegion, landed: str) -> None:
-    assert code(f"{endpoint(region)['endpoint']}/v1/models") == 401
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/version", "/tokenize"])
+def test_nobody_gets_in_without_the_key(region: SimulatedRegion, landed: str, path: str) -> None:
+    url = endpoint(region)["endpoint"] + path
+    assert (code(url), code(url, "sk-a-wrong-key")) == (401, 401)
+
+
+def test_what_is_on_no_list_is_not_there_even_with_the_key(region: SimulatedRegion, landed: str) -> None:
+    facts = endpoint(region)
+    for path in ("/invocations", "/docs", "/openapi.json", "/server_info", "/load"):
+        assert code(facts["endpoint"] + path, facts["api_key"]) == 404
+    assert code(f"{facts['endpoint']}/health") == 200
+
+
+def test_only_the_relay_can_be_reached_from_outside(region: SimulatedRegion, landed: str) -> None:
+    address = endpoint(region)["endpoint"].removeprefix("http://").partition(":")[0]
+    with pytest.raises(OSError):  # noqa: PT011  (the engine's own port)
+        urllib.request.urlopen(f"http://{address}:8001/health", timeout=5)
+    listening = region.ssh(NAME, "ss -ltnH | awk '{print $4}'").stdout.split()
+    assert "0.0.0.0:8000" in listening
+    assert "127.0.0.1:8001" in listening
 
 
 def test_the_openai_client_chats_streams_and_completes(client: openai.OpenAI) -> None:

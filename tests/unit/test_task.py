@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_atc.access import Secret
+from llm_atc.errors import UsageError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.model import Format, ModelRef, ModelSpec
 from llm_atc.plan.places import Place
-from llm_atc.plan.plan import RESERVED, Plan, make_plan
+from llm_atc.plan.plan import RESERVED, Plan, check_engine_args, make_plan
 from llm_atc.plan.request import Request
 from llm_atc.render.task import document, task, template_for
 from llm_atc.store.task_templates import load_template, read_template
@@ -49,7 +50,7 @@ def plan_of(spec: ModelSpec | None = None, **changes: Any) -> Plan:
 
 
 def task_of(plan: Plan) -> dict[str, Any]:
-    return task(plan, load_template(template_for(plan)))
+    return task(plan, load_template(template_for(plan)), "/package")
 
 
 def text_of(plan: Plan) -> str:
@@ -122,7 +123,17 @@ def test_a_plan_fills_the_structure() -> None:
         secrets=(("HF_TOKEN", Secret("hf_x")),),
     )
     filled = task_of(plan)
-    assert list(filled) == ["name", "resources", "num_nodes", "envs", "secrets", "setup", "run"]
+    order = ["name", "resources", "num_nodes", "file_mounts", "envs", "secrets", "setup", "run"]
+    assert list(filled) == order
+        "name",
+        "resources",
+        "num_nodes",
+        "file_mounts",
+        "envs",
+        "secrets",
+        "setup",
+        "run",
+    ]
     assert (filled["name"], filled["num_nodes"]) == ("demo", 1)
     assert filled["resources"] == {
         "infra": "gcp/us-central1",
@@ -172,18 +183,30 @@ def test_a_variable_of_the_users_goes_before_the_templates() -> None:
 @pytest.mark.parametrize("source", ["s3://bucket/tiny", "gs://bucket/tiny", "~/models/tiny"])
 def test_a_checkpoint_is_put_where_the_engine_loads_it(source: str) -> None:
     filled = task_of(plan_of(ModelSpec(ref=ModelRef.parse("llm-atc/tiny", source), looked=True)))
-    assert filled["file_mounts"] == {"~/.llm-atc/checkpoints/tiny": source}
+    assert filled["file_mounts"]["~/.llm-atc/checkpoints/tiny"] == source
     assert filled["envs"]["MODEL"] == "~/.llm-atc/checkpoints/tiny"
 
 
 def test_rendering_leaves_the_template_as_it_was() -> None:
     template = load_template(ONE_MACHINE)
     before = json.dumps(template)
-    task(plan_of(envs=(("A", "1"),)), template)
+    task(plan_of(envs=(("A", "1"),)), template, "/package")
     assert json.dumps(template) == before
 
 
-@given(arguments=st.lists(texts))
+def is_for_the_engine(word: str) -> bool:
+    """Whether llm-atc hands this word on: its own options it refuses."""
+    try:
+        check_engine_args((word,))
+    except UsageError:
+        return False
+    return True
+
+
+engine_arguments = st.lists(texts.filter(is_for_the_engine))
+
+
+@given(arguments=engine_arguments)
 def test_engine_arguments_reach_the_task_as_they_were_typed(arguments: list[str]) -> None:
     read = yaml.safe_load(text_of(plan_of(engine_args=tuple(arguments))))
     assert json.loads(read["envs"]["ENGINE_ARGS"]) == ["--served-model-name", "Qwen/Qwen3-0.6B", *arguments]
@@ -193,7 +216,7 @@ def test_engine_arguments_reach_the_task_as_they_were_typed(arguments: list[str]
 @given(
     model=model_names,
     location=texts,
-    arguments=st.lists(texts),
+    arguments=engine_arguments,
     envs=st.dictionaries(variables, lines),
     image=st.none() | texts,
     num_nodes=st.integers(1, 3),
