@@ -150,8 +150,8 @@ BEFORE: dict[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
 class Fields:
     """From pydantic's core schema to the few kinds of type that the loader knows."""
 
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self.shared = {}
+    def __init__(self, schema: Any) -> None:
+        self.shared: dict[str, Any] = {}
         if schema["type"] == "definitions":
             self.shared = {one["ref"]: one for one in schema["definitions"]}
             schema = schema["schema"]
@@ -162,7 +162,8 @@ class Fields:
         kind = schema["type"]
         read = getattr(self, "_" + kind.replace("-", "_"), None)
         if read is not None:
-            return read(schema, field)
+            found: dict[str, Any] = read(schema, field)
+            return found
         if kind in ("str", "int", "float", "bool", "any"):
             return {"is": kind, **{bound: schema[bound] for bound in BOUNDS if bound in schema}}
         if kind in ("list", "set", "tuple", "frozenset"):
@@ -199,7 +200,9 @@ class Fields:
         return {"is": "list", "items": self.spec(items, field), **sizes}
 
     def _dict(self, schema: dict[str, Any], field: str) -> dict[str, Any]:
-        found = {"is": "dict", "values": self.spec(schema.get("values_schema", {"type": "any"}), field)}
+        values = self.spec(schema.get("values_schema", {"type": "any"}), field)
+        sizes = {bound: schema[bound] for bound in BOUNDS if bound in schema}
+        found = {"is": "dict", "values": values, **sizes}
         keys = self.spec(schema.get("keys_schema", {"type": "any"}), field)
         return found if keys["is"] in ("any", "str") else {**found, "keys": keys}
 
@@ -308,15 +311,20 @@ def option(action: argparse.Action, group: str | None, bounds: dict[str, Any]) -
 def dump() -> dict[str, Any]:
     """Everything, as one value."""
     sys.argv.append(HELP)  # vLLM reads its help texts only when they are asked for
-    import vllm
-    from vllm.engine import arg_utils
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
+    vllm = importlib.import_module("vllm")
+    arg_utils = importlib.import_module("vllm.engine.arg_utils")
+    argparse_utils = importlib.import_module("vllm.utils.argparse_utils")
 
     classes: list[Any] = []
     get_kwargs = arg_utils.get_kwargs
-    arg_utils.get_kwargs = lambda cls: classes.append(cls) or get_kwargs(cls)
+
+    def recording(cls: Any) -> Any:
+        classes.append(cls)
+        return get_kwargs(cls)
+
+    arg_utils.get_kwargs = recording
     make = next(found for found in map(parser_of, PARSERS) if found is not None)
-    parser = make(FlexibleArgumentParser(prog="vllm serve"))
+    parser = make(argparse_utils.FlexibleArgumentParser(prog="vllm serve"))
     groups = {id(one): group.title for group in parser._action_groups for one in group._group_actions}
     bounds = bounds_of(classes)
     options, configs = [], {}
@@ -325,8 +333,7 @@ def dump() -> dict[str, Any]:
         leaf, _ = leaf_of(action.type)
         if named(leaf) == "config":
             configs[leaf.__defaults__[0].__name__] = config_spec(leaf.__defaults__[0])
-    from vllm.entrypoints.openai.models.protocol import LoRAModulePath
-
+    adapter = importlib.import_module("vllm.entrypoints.openai.models.protocol").LoRAModulePath
     configs["LoRAModulePath"] = {
         "is": "object",
         "name": "LoRAModulePath",
@@ -335,7 +342,7 @@ def dump() -> dict[str, Any]:
             field.name: {"is": "any", "required": True}
             if field.default is dataclasses.MISSING
             else {"is": "any", "default": field.default}
-            for field in dataclasses.fields(LoRAModulePath)
+            for field in dataclasses.fields(adapter)
         },
     }
     return {

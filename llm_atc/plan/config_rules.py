@@ -5,12 +5,26 @@ Source: the validators and `__post_init__` of vllm/config/*.py of the pinned ver
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm_atc.plan.shapes import Shape, ShapeError
 
 _Get = Callable[[str], Any]
+_BASES = ("all", "none")
+# The profiler's options for Proton, with their defaults.
+_PROTON: Mapping[str, Any] = {
+    "proton_profiler_dir": "",
+    "proton_context": "shadow",
+    "proton_data": "tree",
+    "proton_backend": None,
+    "proton_mode": None,
+    "proton_hook": None,
+    "proton_output_format": None,
+    "proton_graph_attribution": False,
+}
+_FORMATS = {"trace": ("chrome_trace",), "tree": ("hatchet", "hatchet_msgpack")}
 
 
 def check_config(shape: Shape, value: Any) -> None:
@@ -26,12 +40,60 @@ def check_config(shape: Shape, value: Any) -> None:
             raise ShapeError(told)
 
 
+def _no_operation(operation: str) -> bool:
+    return operation not in _BASES and (len(operation) < 2 or operation[0] not in "+-")
+
+
+def _switched(get: _Get, sign: str) -> set[str]:
+    return {operation[1:] for operation in get("custom_ops") if operation.startswith(sign)}
+
+
 def _repeats(values: list[Any] | None) -> bool:
     return values is not None and len(values) != len(set(values))
 
 
 _Rule = tuple[Callable[[_Get], Any], str]
 _RULES: Mapping[str, tuple[_Rule, ...]] = {
+    "CompilationConfig": (
+        (
+            lambda get: any(map(_no_operation, get("custom_ops"))),
+            "custom_ops are 'all', 'none', '+NAME' and '-NAME'",
+        ),
+        (
+            lambda get: len([op for op in get("custom_ops") if op in _BASES]) > 1,
+            "custom_ops name 'all' or 'none' once",
+        ),
+        (
+            lambda get: _switched(get, "+") & _switched(get, "-"),
+            "custom_ops switch the same operation on and off",
+        ),
+        (
+            lambda get: (
+                get("mode") in (3, "VLLM_COMPILE") and get("backend") not in ("", "eager", "inductor")
+            ),
+            "backend is eager or inductor with the mode VLLM_COMPILE",
+        ),
+        (
+            lambda get: any(size <= 0 for size in get("decoder_replay_cudagraph_capture_sizes")),
+            "decoder_replay_cudagraph_capture_sizes must be more than 0",
+        ),
+        (
+            lambda get: any(size <= 0 for size in get("encoder_cudagraph_token_budgets")),
+            "encoder_cudagraph_token_budgets must be more than 0",
+        ),
+        (
+            lambda get: (
+                get("cudagraph_mm_encoder") and get("encoder_cudagraph_max_vision_items_per_batch") < 0
+            ),
+            "encoder_cudagraph_max_vision_items_per_batch must be 0 or more",
+        ),
+        (
+            lambda get: (
+                get("cudagraph_mm_encoder") and (get("encoder_cudagraph_max_frames_per_batch") or 0) < 0
+            ),
+            "encoder_cudagraph_max_frames_per_batch must be 0 or more",
+        ),
+    ),
     "PoolerConfig": (
         (lambda get: get("logit_sigma") == 0, "logit_sigma cannot be 0"),
         (
@@ -111,6 +173,37 @@ _RULES: Mapping[str, tuple[_Rule, ...]] = {
         (
             lambda get: get("profiler") == "torch" and not get("torch_profiler_dir"),
             "the profiler torch wants torch_profiler_dir",
+        ),
+        (
+            lambda get: get("capture_torch_profiler") and get("profiler") != "torch",
+            "capture_torch_profiler goes with the profiler torch only",
+        ),
+        (
+            lambda get: get("profiler") != "proton" and any(get(n) != d for n, d in _PROTON.items()),
+            "proton options go with the profiler proton only",
+        ),
+        (
+            lambda get: get("profiler") == "proton" and not get("proton_profiler_dir"),
+            "the profiler proton wants proton_profiler_dir",
+        ),
+        (
+            lambda get: re.match(r"[^:]{2,}://", get("proton_profiler_dir")),
+            "proton_profiler_dir is a directory on the machine",
+        ),
+        (
+            lambda get: get("proton_graph_attribution") and get("proton_data") != "tree",
+            "proton_graph_attribution wants proton_data tree",
+        ),
+        (
+            lambda get: (
+                get("proton_graph_attribution")
+                and (get("proton_mode") or "").split(":")[0].lower() == "periodic_flushing"
+            ),
+            "proton_graph_attribution does not go with periodic_flushing",
+        ),
+        (
+            lambda get: get("proton_output_format") not in (None, *_FORMATS[get("proton_data")]),
+            "proton_output_format does not go with proton_data",
         ),
     ),
     "QuantizationConfigArgs": (

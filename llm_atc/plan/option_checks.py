@@ -19,6 +19,7 @@ from llm_atc.plan.options import Options, OptionSet
 from llm_atc.plan.shapes import broken
 
 _Get = Callable[[str], Any]
+_RUST = "VLLM_USE_RUST_FRONTEND"
 # An option that is useless without another, where only one cure is possible.
 _COMPANIONS = (("enable_log_outputs", "enable_log_requests", "--enable-log-outputs wants it"),)
 
@@ -40,6 +41,8 @@ def check(line: CommandLine, known: OptionSet) -> CommandLine:
         if breaks(get):
             raise UsageError(told, hint=hint)
     _check_twice(line.options)
+    if get("grpc_port") is not None and line.env.get(_RUST, "0").lower() not in ("1", "true"):
+        raise UsageError(f"--grpc-port wants {_RUST}=1 in the environment.", hint=f"{_RUST}=1 vllm serve …")
     return line
 
 

@@ -180,6 +180,7 @@ def _list(value: Any, shape: Shape, where: str) -> list[Any]:
 def _dict(value: Any, shape: Shape, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wanted(where, "an object", value)
+    _check_bounds(len(value), shape, where)
     if shape.keys is not None:
         for key in value:
             fit(key, shape.keys, where)

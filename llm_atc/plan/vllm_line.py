@@ -32,6 +32,7 @@ def parse_vllm(words: Sequence[str], known: OptionSet, *, serve: bool) -> tuple[
     Raises UsageError for what the pinned parser refuses, naming the flag.
     """
     args = _model_first(list(words)) if serve else list(words)
+    _check_config_file(args)
     args = _gather_dotted(_spelled(args), known)
     try:
         found, extras = _parser(known).parse_known_args(args)
@@ -62,6 +63,22 @@ def _model_first(args: list[str]) -> list[str]:
             hint="vllm serve MODEL --served-model-name …",
         )
     return args
+
+
+def _check_config_file(args: list[str]) -> None:
+    """UsageError for a `--config` that vLLM would not open; the file itself is not looked at."""
+    if "--config" not in args:
+        return
+    at = args.index("--config")
+    if args.count("--config") > 1:
+        raise UsageError("--config stands there twice: vLLM reads one file.")
+    if at + 1 == len(args):
+        raise UsageError("--config wants a file.", hint="--config FILE.yaml")
+    if args[at + 1].rsplit(".", 1)[-1] not in ("yaml", "yml"):
+        raise UsageError(
+            f"--config {args[at + 1]!r}: vLLM reads files that end in .yaml or .yml only.",
+            hint="--config FILE.yaml",
+        )
 
 
 def _spelled(args: list[str]) -> list[str]:

@@ -96,6 +96,8 @@ def value_for(option: Option, known: OptionSet) -> st.SearchStrategy[Any]:
         return st.lists(
             st.fixed_dictionaries({"name": words, "path": words}, optional={"base_model_name": words})
         )
+    if option.dest == "config":
+        return words.map("{}.yaml".format)
     one = st.sampled_from(option.choices) if option.choices else BY_TYPE.get(option.type, st.nothing())
     if option.type == "config":
         shape = known.configs[option.config or ""]
@@ -175,6 +177,8 @@ def example(option: Option) -> Json:
     if option.kind is Kind.LORA:
         return [{"name": "a", "path": "b"}]
     value: Json = simple.get(option.type, "text")
+    if option.dest == "config":
+        value = "a.yaml"
     if option.type == "config":
         value = {}
     if option.type == "device-ids":

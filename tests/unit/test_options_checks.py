@@ -36,6 +36,7 @@ SUPERVISED = "--data-parallel-multi-port-external-lb -dp 4 -dpl 2"
         ("--grpc --grpc-port 5000", "exclude each other"),
         ("--grpc-port 70000", "between 0 and 65535"),
         ("--grpc-port 8000", "must differ"),
+        ("--grpc-port 5000", "wants VLLM_USE_RUST_FRONTEND=1"),
         ("--headless --api-server-count 2", "starts no API server"),
         ("--headless --data-parallel-hybrid-lb -dpl 2", "exclude each other"),
         ("--data-parallel-external-lb --data-parallel-hybrid-lb", "Only one of"),
