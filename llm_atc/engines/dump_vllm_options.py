@@ -312,7 +312,7 @@ def dump() -> dict[str, Any]:
     """Everything, as one value."""
     sys.argv.append(HELP)  # vLLM reads its help texts only when they are asked for
     vllm = importlib.import_module("vllm")
-    arg_utils = importlib.import_module("vllm.engine.arg_utils")
+    arg_utils: Any = importlib.import_module("vllm.engine.arg_utils")
     argparse_utils = importlib.import_module("vllm.utils.argparse_utils")
 
     classes: list[Any] = []

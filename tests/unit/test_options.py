@@ -96,12 +96,7 @@ def value_for(option: Option, known: OptionSet) -> st.SearchStrategy[Any]:
         return st.lists(
             st.fixed_dictionaries({"name": words, "path": words}, optional={"base_model_name": words})
         )
-    if option.dest == "config":
-        return words.map("{}.yaml".format)
-    one = st.sampled_from(option.choices) if option.choices else BY_TYPE.get(option.type, st.nothing())
-    if option.type == "config":
-        shape = known.configs[option.config or ""]
-        one = shaped(shape).filter(lambda value: allowed(value, shape))
+    one = one_value_for(option, known)
     if isinstance(option.nargs, int):
         return st.lists(one, min_size=option.nargs, max_size=option.nargs)
     if option.nargs == "+":
@@ -111,15 +106,24 @@ def value_for(option: Option, known: OptionSet) -> st.SearchStrategy[Any]:
     return one | st.none() if option.optional else one
 
 
+def one_value_for(option: Option, known: OptionSet) -> st.SearchStrategy[Any]:
+    if option.dest == "config":
+        return words.map("{}.yaml".format)
+    if option.type == "config":
+        shape = known.configs[option.config or ""]
+        return shaped(shape).filter(lambda value: allowed(value, shape))
+    return st.sampled_from(option.choices) if option.choices else BY_TYPE[option.type]
+
+
 def lines(known: OptionSet) -> st.SearchStrategy[CommandLine]:
     usable = [
-        option
+        option.dest
         for option in known.options
         if option.kind is not Kind.HELP and not option.positional and option.dest != "model"
     ]
-    chosen = st.lists(st.sampled_from(usable), unique_by=lambda option: option.dest, max_size=5)
+    chosen = st.lists(st.sampled_from(usable), unique=True, max_size=5)
     options = chosen.flatmap(
-        lambda some: st.fixed_dictionaries({option.dest: value_for(option, known) for option in some})
+        lambda some: st.fixed_dictionaries({dest: value_for(known.by_dest[dest], known) for dest in some})
     )
     models = words.filter(lambda word: not word.startswith("-"))
     env = st.dictionaries(st.from_regex(r"[A-Z][A-Z_]{0,8}", fullmatch=True), words, max_size=2)
