@@ -66,7 +66,8 @@ class StubEngine(asyncio.Protocol):
         self._write(b"0\r\n\r\n")
 
     def _write(self, data: bytes) -> None:
-        self._transport.write(data)  # type: ignore[attr-defined]
+        if not self._transport.is_closing():
+            self._transport.write(data)  # type: ignore[attr-defined]
 
 
 async def main(port: int) -> None:

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import uvloop
+
 from llm_atc.access import Secret
 from llm_atc.relay.config import Address, Config, Limits
 from llm_atc.relay.server import Relay
@@ -68,6 +70,8 @@ class Engine:
                     break
         with suppress(ConnectionError):
             writer.close()
+            await writer.wait_closed()
+        self.writers.remove(writer)
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Heard | None:
         try:
@@ -288,7 +292,12 @@ def statuses(received: bytes) -> list[int]:
 
 @contextmanager
 def relay_running(
-    *, limits: Limits | None = None, wait_ready: bool = True, engine: Engine | None = None, **config: Any
+    *,
+    limits: Limits | None = None,
+    wait_ready: bool = True,
+    engine: Engine | None = None,
+    loop: str = "asyncio",
+    **config: Any,
 ) -> Iterator[Running]:
     """A relay with two keys in front of an engine; both are ended afterwards."""
     started = threading.Event()
@@ -320,7 +329,7 @@ def relay_running(
 
     def run() -> None:
         try:
-            asyncio.run(main())
+            (uvloop.run if loop == "uvloop" else asyncio.run)(main())
         finally:
             ended.set()
             started.set()

@@ -133,7 +133,7 @@ class ClientConnection(asyncio.Protocol):
             self.attend()
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def abort(self) -> None:
@@ -157,7 +157,7 @@ class ClientConnection(asyncio.Protocol):
         self._pause(self._held or piled)
 
     def _pause(self, paused: bool) -> None:
-        if self._transport is None or paused == self._paused:
+        if self._transport is None or self._transport.is_closing() or paused == self._paused:
             return
         self._paused = paused
         if paused:
@@ -183,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
         for exchange in self._queue:
             exchange.cancel()
         self._queue.clear()
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             return
         self._leave_at = self._relay.now() + LINGER_SECONDS
         if self._transport.can_write_eof():

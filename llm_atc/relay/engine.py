@@ -49,7 +49,7 @@ class EngineConnection(asyncio.Protocol):
 
     def write(self, data: bytes, *, last: bool = False) -> None:
         self._sent_whole = self._sent_whole or last
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
 
     def abandon(self) -> None:

@@ -121,8 +121,10 @@ class Exchange:
         return head.write_request(self.request, self._relay.host, self._relay.authorization, length)
 
     def cancel(self) -> None:
-        """The client is gone: so is its request."""
-        self._end(CLIENT_GONE)
+        """The client is gone, and its request with it. Some leave right after a stream's last event."""
+        answer = self._answer
+        whole = answer is not None and self._tail.rstrip().endswith(b"data: [DONE]")
+        self._end(answer.status if answer is not None and whole else CLIENT_GONE)
         self._leave_engine()
 
     def fail(self, reply: Reply) -> None:

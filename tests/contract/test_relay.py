@@ -33,9 +33,9 @@ from tests.relay_fixtures import (
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
-@pytest.fixture
-def relay() -> Iterator[Running]:
-    with relay_running() as running:
+@pytest.fixture(params=["asyncio", "uvloop"])
+def relay(request: pytest.FixtureRequest) -> Iterator[Running]:
+    with relay_running(loop=request.param) as running:
         yield running
 
 
