@@ -143,6 +143,7 @@ def test_more_memory_never_shortens_the_context(
 
 @given(CACHES, some.sampled_from([(1, 2), (2, 4), (1, 8)]))
 def test_more_ranks_never_take_more_on_each(caches: list[Cache], ranks: tuple[int, int]) -> None:
-    plain = [cache for cache in caches if not isinstance(cache, State)]
+    # Of one kind: with several, ranks can make unlike layers alike, and so the groups larger and fewer.
+    plain = [cache for cache in caches if isinstance(cache, Attention) and cache.window is None]
     few, many = (pool(model(*plain), HALF, HALF, ranks=n, platform=replace(CUDA)) for n in ranks)
     assert many.block_bytes <= few.block_bytes
