@@ -14,6 +14,7 @@ from llm_atc.render.task import document, task, template_for
 from llm_atc.settings import Settings
 from llm_atc.sources.models import AllModels
 from llm_atc.store.database import Database
+from llm_atc.store.engine_options import engine_options
 from llm_atc.store.task_templates import load_template
 from llm_atc.store.vault import FileVault
 from llm_atc.targets.local import LocalTarget
@@ -46,6 +47,7 @@ def world(settings: Settings) -> World:
         vault=FileVault(settings.home / "secrets"),
         clock=SystemClock(),
         environ=settings.environ,
+        options=engine_options,
     )
 
 

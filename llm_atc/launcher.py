@@ -22,6 +22,8 @@ from llm_atc.errors import (
     SourceError,
 )
 from llm_atc.plan.accelerators import unknown_accelerator
+from llm_atc.plan.command_line import OptionSets
+from llm_atc.plan.engine_args import checked
 from llm_atc.plan.model import ModelRef, ModelSpec, Where
 from llm_atc.plan.plan import Plan, check_flags, make_plan
 from llm_atc.plan.progress import Stage
@@ -74,6 +76,7 @@ class World:
     vault: Vault
     clock: Clock
     environ: Mapping[str, str]
+    options: OptionSets
 
     def target(self, plan: Plan) -> Target:
         """Where this plan runs."""
@@ -144,7 +147,8 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
         warnings.append(
             f"Your {HUB_TOKEN} stays here: a gated model needs it there, by --secret {HUB_TOKEN}."
         )
-    return Planned(plan=make_plan(request, spec, machine), warnings=tuple(warnings))
+    decided = make_plan(request, spec, machine)
+    return Planned(plan=checked(decided, world.options(decided.engine)), warnings=tuple(warnings))
 
 
 def _check_offers(catalog: Catalog, request: Request, warnings: list[str]) -> None:

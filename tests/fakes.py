@@ -18,6 +18,7 @@ from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold
 from llm_atc.store.database import Database
+from llm_atc.store.engine_options import engine_options
 from llm_atc.store.vault import FileVault
 
 ABSENT = Observation(machine=MachineState.ABSENT)
@@ -239,6 +240,7 @@ class Fakes:
             vault=self.vault,
             clock=self.clock,
             environ=self.environ,
+            options=engine_options,
         )
 
     def kept(self, name: str) -> dict[str, str]:

@@ -78,7 +78,7 @@ CHIPS: dict[str, Chip] = {
 }
 # From public reports, one of each: T4 CatVTON#133, L4 evo2#190, L40 Qwen3-VL#2097, L40S Wan2.1#205 (44.53
 # there, the chip is the L40's), RTXA4000 VGGT-Long#6, RTX4090 lerf#73, GH200 litgpt#1892, B200
-# pytorch/ao#4002; the others as PyTorch prints them on Google's and Amazon's machines.
+# pytorch/ao#4002. V100, A100, A10G and H100: what PyTorch's messages commonly show, without a report to cite.
 USABLE: dict[str, float] = {
     "T4": 14.56,
     "V100": 15.77,

@@ -122,8 +122,8 @@ def _model_words(line: CommandLine) -> tuple[str, ...]:
         return ()
     if line.engine is EngineName.VLLM:
         return (line.model,)
-    named = any(line.options.get(dest) == line.model for dest in MODEL_DESTS)
-    return () if named else ("--model", line.model)
+    named = next((line.options[dest] for dest in MODEL_DESTS if line.options.get(dest)), None)
+    return () if named == line.model else ("--model", line.model)
 
 
 def option_words(options: Options, known: OptionSet) -> tuple[str, ...]:

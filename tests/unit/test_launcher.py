@@ -615,3 +615,26 @@ def test_nothing_is_launched_for_money_that_was_not_ordered(fakes: Fakes) -> Non
     assert "for $1.50 an hour?" in asked[0]
     assert fakes.cloud.launched == []
     assert fakes.world.store.all() == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--max-modle-len", "4096"), "--max-model-len"),
+        (("--max-model-len", "many"), "--max-model-len"),
+        (("--dtype", "float8"), "--dtype"),
+    ],
+)
+def test_an_engine_option_that_the_pinned_engine_refuses_is_refused_before_anything_starts(
+    fakes: Fakes, words: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        launcher.serve(fakes.world, replace(CLOUD, engine_args=words), fakes.report, confirm=yes, order=yes)
+    assert told in f"{caught.value.message} {caught.value.hint}"
+    assert fakes.cloud.calls == []
+
+
+def test_an_option_that_another_one_needs_is_added_and_told(fakes: Fakes) -> None:
+    planned = launcher.plan(fakes.world, replace(CLOUD, engine_args=("--enable-log-outputs",)))
+    assert planned.plan.arguments[-2:] == ("--enable-log-outputs", "--enable-log-requests")
+    assert "--enable-log-requests is added" in " ".join(planned.plan.notes)

@@ -125,15 +125,6 @@ def test_a_plan_fills_the_structure() -> None:
     filled = task_of(plan)
     order = ["name", "resources", "num_nodes", "file_mounts", "envs", "secrets", "setup", "run"]
     assert list(filled) == order
-        "name",
-        "resources",
-        "num_nodes",
-        "file_mounts",
-        "envs",
-        "secrets",
-        "setup",
-        "run",
-    ]
     assert (filled["name"], filled["num_nodes"]) == ("demo", 1)
     assert filled["resources"] == {
         "infra": "gcp/us-central1",

@@ -1,0 +1,30 @@
+"""The words that go to an engine, held against the pinned engine's own list before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llm_atc.plan.command_line import option_words, parse_words
+from llm_atc.plan.engine import EngineName
+from llm_atc.plan.option_checks import check
+from llm_atc.plan.options import OptionSet
+from llm_atc.plan.plan import Plan
+
+
+def checked(plan: Plan, known: OptionSet) -> Plan:
+    """The plan with the options added that its own need, each told in a note.
+
+    Raises UsageError for what the pinned engine would refuse: unknown options, with the nearest right one,
+    wrong types, bad choices and contradictions. An engine of another version is not held against this list.
+    """
+    if plan.pin.version != known.version:
+        return plan
+    model = (plan.checkpoint,) if plan.engine is EngineName.VLLM else ()  # vLLM wants it to come first
+    read = parse_words((*model, *plan.arguments), known)
+    found = check(read, known)
+    added = {name: value for name, value in found.options.items() if name not in read.options}
+    return replace(
+        plan,
+        arguments=(*plan.arguments, *option_words(added, known)),
+        notes=(*plan.notes, *found.notes),
+    )
