@@ -7,8 +7,8 @@ from pathlib import Path
 
 import llm_atc
 from llm_atc.engines.installer import EnginesHere
-from llm_atc.launcher import World
 from llm_atc.plan.plan import Plan
+from llm_atc.ports import World
 from llm_atc.probe import HttpProbe
 from llm_atc.render.task import document, task, template_for
 from llm_atc.settings import Settings

@@ -1,4 +1,4 @@
-"""What llm-atc does, readable from the top: plan, serve, wait, status, stop, start, down.
+"""What llm-atc does, readable from the top: serve, wait, status, stop, start, down; `planning.py` before it.
 
 Every function here says what happens to a request in order, and asks the world through `ports` alone.
 """
@@ -10,48 +10,26 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from llm_atc.access import Secret, mint_key
-from llm_atc.errors import (
-    AtcError,
-    CloudError,
-    DeploymentError,
-    DeploymentNotFound,
-    Interrupted,
-    ModelError,
-    OfferError,
-    SecretMissing,
-    SourceError,
-)
-from llm_atc.plan.accelerators import unknown_accelerator
-from llm_atc.plan.command_line import OptionSets
-from llm_atc.plan.engine_args import checked
-from llm_atc.plan.model import ModelRef, ModelSpec, Where
-from llm_atc.plan.plan import Plan, check_flags, make_plan
+from llm_atc.errors import AtcError, DeploymentError, DeploymentNotFound, Interrupted, SecretMissing
+from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import Request
+from llm_atc.planning import plan
 from llm_atc.ports import (
-    Catalog,
-    Clock,
     Deployment,
-    Engines,
     EngineState,
     MachineState,
-    Models,
     Observation,
-    Probe,
     Quote,
     Reporter,
     Secrets,
-    Store,
     Target,
-    TargetForMoney,
-    TargetHere,
-    Vault,
+    World,
 )
 from llm_atc.readiness import wait_until_ready
 from llm_atc.states import State, state_of
 
 Confirm = Callable[[str], None]
-HUB_TOKEN = "HF_TOKEN"  # noqa: S105  (the variable's name)
 
 
 class Until(StrEnum):
@@ -60,35 +38,6 @@ class Until(StrEnum):
     SUBMITTED = "submitted"
     SET_UP = "set up"
     READY = "ready"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """Every port, filled. `bootstrap` makes one; tests make others."""
-
-    here: TargetHere
-    cloud: TargetForMoney
-    models: Models
-    engines: Engines
-    catalog: Catalog
-    probe: Probe
-    store: Store
-    vault: Vault
-    clock: Clock
-    environ: Mapping[str, str]
-    options: OptionSets
-
-    def target(self, plan: Plan) -> Target:
-        """Where this plan runs."""
-        return self.here if plan.place.local else self.cloud
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """A plan, and what could not be made sure of: one sentence each."""
-
-    plan: Plan
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,63 +64,6 @@ class Status:
     spent: float | None = None
     since: float | None = None
     detail: str | None = None
-
-
-def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
-    """Look at the model and at what is sold, and decide.
-
-    With `strict`, what is wrong with them is raised; without, it becomes a warning, and the plan assumes
-    what it could not see.
-    """
-    check_flags(request)
-    warnings: list[str] = []
-
-    def wrong(error: AtcError) -> None:
-        if strict:
-            raise error
-        warnings.append(error.message)
-
-    ref = ModelRef.parse(request.model, request.source)
-    token = dict(request.secrets).get(HUB_TOKEN)
-    spec = ModelSpec(ref=ref)
-    try:
-        spec = world.models.look(ref, token)
-    except (ModelError, SourceError) as error:
-        wrong(error)
-    try:
-        _check_offers(world.catalog, request, warnings)
-    except (OfferError, CloudError) as error:
-        wrong(error)
-    machine = world.engines.machine() if request.place.local else None
-    if ref.where is Where.HUB and world.environ.get(HUB_TOKEN) and token is None and machine is None:
-        warnings.append(
-            f"Your {HUB_TOKEN} stays here: a gated model needs it there, by --secret {HUB_TOKEN}."
-        )
-    decided = make_plan(request, spec, machine)
-    return Planned(plan=checked(decided, world.options(decided.engine)), warnings=tuple(warnings))
-
-
-def _check_offers(catalog: Catalog, request: Request, warnings: list[str]) -> None:
-    """Whether at least one of the wishes is sold there; the ones that are not are warned of."""
-    problems: list[OfferError] = []
-    for accelerator in request.accelerators:
-        sold = catalog.check(request.place, accelerator)
-        if sold.exact:
-            continue
-        if sold.unknown:
-            problems.append(unknown_accelerator(accelerator, sold.names))
-            continue
-        near = "; ".join(sold.nearest)
-        problems.append(
-            OfferError(
-                f"{request.place} does not sell {accelerator}."
-                + (f" The nearest that is sold: {near}." if near else ""),
-                hint=f"sky gpus list {accelerator.name} --all-regions",
-            )
-        )
-    if problems and len(problems) == len(request.accelerators):
-        raise problems[0]
-    warnings += [problem.message for problem in problems]
 
 
 def serve(

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from llm_atc.access import Secret
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.command_line import OptionSets
 from llm_atc.plan.engine import Machine, Pin
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
 from llm_atc.plan.places import Place
@@ -243,3 +244,24 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Every port, filled. `bootstrap` makes one; tests make others."""
+
+    here: TargetHere
+    cloud: TargetForMoney
+    models: Models
+    engines: Engines
+    catalog: Catalog
+    probe: Probe
+    store: Store
+    vault: Vault
+    clock: Clock
+    environ: Mapping[str, str]
+    options: OptionSets
+
+    def target(self, plan: Plan) -> Target:
+        """Where this plan runs."""
+        return self.here if plan.place.local else self.cloud

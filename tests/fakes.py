@@ -9,14 +9,13 @@ from pathlib import Path
 
 from llm_atc.access import Secret
 from llm_atc.errors import AtcError
-from llm_atc.launcher import World
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.engine import Machine, Pin
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
-from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold
+from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold, World
 from llm_atc.store.database import Database
 from llm_atc.store.engine_options import engine_options
 from llm_atc.store.vault import FileVault

@@ -12,9 +12,9 @@ from llm_atc.cli.options import AsJson, DetachRun, DetachSetup, Invocation, Time
 
 if TYPE_CHECKING:
     from llm_atc.access import Secret
-    from llm_atc.launcher import World
     from llm_atc.plan.plan import Plan
     from llm_atc.plan.request import Request
+    from llm_atc.ports import World
 
 Option = typer.Option
 NO_KEY = "Without a key, everybody who reaches the address can use the model at your cost. Go on?"
@@ -169,9 +169,9 @@ def open_world() -> World:
 
 
 def _print_task(request: Request) -> None:
-    from llm_atc import launcher
+    from llm_atc import planning
 
-    planned = launcher.plan(open_world(), request, strict=False)
+    planned = planning.plan(open_world(), request, strict=False)
     for sentence in (*planned.warnings, *planned.plan.notes):
         typer.echo(f"· {sentence}", err=True)
     sys.stdout.write(text_of(planned.plan))

@@ -1,10 +1,8 @@
-"""What llm-atc does, in a world of fakes around the real store and vault."""
+"""Serving, in a world of fakes around the real store and vault."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,132 +13,18 @@ from llm_atc.errors import (
     Declined,
     DeploymentBusy,
     DeploymentError,
-    DeploymentNotFound,
     EngineFailed,
     Interrupted,
-    ModelNotFound,
     NotReady,
-    OfferError,
     ProvisionFailed,
     SecretMissing,
-    UsageError,
 )
 from llm_atc.launcher import Until
-from llm_atc.plan.accelerators import Accelerator
-from llm_atc.plan.places import Place
 from llm_atc.plan.request import Request
 from llm_atc.ports import EngineState, MachineState, Observation, Sold
 from llm_atc.states import State
-from tests.fakes import ABSENT, NOON, STOPPED, Fakes, ended, running
-
-L4 = Accelerator(name="L4")
-A100 = Accelerator(name="A100")
-CLOUD = Request(model="Qwen/Qwen3-0.6B", name="demo", place=Place(cloud="gcp"), accelerators=(L4,))
-HERE = Request(model="Qwen/Qwen3-0.6B", name="demo", place=Place(cloud="local"))
-NEEDS_TOKEN = replace(CLOUD, secrets=(("HF_TOKEN", Secret("hf_given")),))
-STILL_RUNNING = (
-    "The machine of demo is still running and costs $0.50 an hour. Remove it with: llm-atc down demo"
-)
-
-
-@pytest.fixture
-def fakes(tmp_path: Path) -> Iterator[Fakes]:
-    made = Fakes(folder=tmp_path)
-    yield made
-    made.store.close()
-
-
-def yes(question: str) -> None:
-    """Agree to everything."""
-
-
-def no(question: str) -> None:
-    raise Declined(question)
-
-
-def serve(fakes: Fakes, request: Request = CLOUD, until: Until = Until.READY) -> launcher.Status:
-    return launcher.serve(fakes.world, request, fakes.report, confirm=yes, order=yes, until=until, timeout=60)
-
-
-def is_forgotten(fakes: Fakes) -> bool:
-    return fakes.store.get("demo") is None and fakes.kept("demo") == {}
-
-
-# Planning.
-
-
-def test_a_plan_is_made_of_what_was_seen(fakes: Fakes) -> None:
-    planned = launcher.plan(fakes.world, NEEDS_TOKEN)
-    assert (planned.plan.name, planned.warnings) == ("demo", ())
-    assert [(ref.location, token) for ref, token in fakes.models.looked] == [("Qwen/Qwen3-0.6B", "hf_given")]
-
-
-def test_planning_starts_and_remembers_nothing(fakes: Fakes) -> None:
-    launcher.plan(fakes.world, CLOUD)
-    assert fakes.cloud.calls == []
-    assert is_forgotten(fakes)
-
-
-def test_flags_that_contradict_each_other_are_told_before_anybody_is_asked(fakes: Fakes) -> None:
-    with pytest.raises(UsageError, match="--spot is for a cloud"):
-        launcher.plan(fakes.world, replace(HERE, spot=True), strict=False)
-    assert fakes.models.looked == []
-
-
-def test_a_model_that_is_not_there_ends_a_strict_plan_and_warns_in_another(fakes: Fakes) -> None:
-    fakes.models.raises = ModelNotFound("No model 'x'.")
-    with pytest.raises(ModelNotFound):
-        launcher.plan(fakes.world, CLOUD)
-    planned = launcher.plan(fakes.world, CLOUD, strict=False)
-    assert planned.warnings == ("No model 'x'.",)
-    assert planned.plan.model.looked is False
-
-
-@pytest.mark.parametrize("error", [OfferError("No such region."), CloudError("No catalogue can be read.")])
-def test_a_catalogue_that_refuses_ends_a_strict_plan_and_warns_in_another(
-    fakes: Fakes, error: OfferError | CloudError
-) -> None:
-    fakes.catalog.raises = error
-    with pytest.raises(type(error)):
-        launcher.plan(fakes.world, CLOUD)
-    assert launcher.plan(fakes.world, CLOUD, strict=False).warnings == (error.message,)
-
-
-def test_both_lookups_that_fail_are_both_warned_of(fakes: Fakes) -> None:
-    fakes.models.raises = ModelNotFound("No model.")
-    fakes.catalog.raises = CloudError("No catalogue.")
-    assert launcher.plan(fakes.world, CLOUD, strict=False).warnings == ("No model.", "No catalogue.")
-
-
-def test_what_is_not_sold_there_is_told_with_the_nearest_that_is(fakes: Fakes) -> None:
-    fakes.catalog.sold[L4] = Sold(exact=False, nearest=("L4:2 on gcp/us-east1 ($1.41 an hour)",))
-    with pytest.raises(OfferError) as caught:
-        launcher.plan(fakes.world, CLOUD)
-    assert caught.value.message == (
-        "gcp does not sell L4:1. The nearest that is sold: L4:2 on gcp/us-east1 ($1.41 an hour)."
-    )
-
-
-def test_an_accelerator_that_nobody_sells_is_corrected(fakes: Fakes) -> None:
-    wish = Accelerator(name="A1000", count=2)
-    fakes.catalog.sold[wish] = Sold(exact=False, unknown=True, names=("A100", "L4"))
-    with pytest.raises(OfferError, match=r"No accelerator is called 'A1000'\. Did you mean A100:2\?"):
-        launcher.plan(fakes.world, replace(CLOUD, accelerators=(wish,)))
-
-
-def test_one_wish_that_is_sold_is_enough_and_the_others_are_warned_of(fakes: Fakes) -> None:
-    fakes.catalog.sold[A100] = Sold(exact=False)
-    planned = launcher.plan(fakes.world, replace(CLOUD, accelerators=(A100, L4)))
-    assert planned.warnings == ("gcp does not sell A100:1.",)
-
-
-def test_of_several_wishes_that_nobody_sells_the_first_is_told(fakes: Fakes) -> None:
-    fakes.catalog.sold = {A100: Sold(exact=False), L4: Sold(exact=False)}
-    with pytest.raises(OfferError, match="does not sell A100:1"):
-        launcher.plan(fakes.world, replace(CLOUD, accelerators=(A100, L4)))
-
-
-# Serving.
+from tests.fakes import ABSENT, STOPPED, Fakes, ended, running
+from tests.unit.serving import A100, CLOUD, HERE, L4, NEEDS_TOKEN, STILL_RUNNING, is_forgotten, no, serve, yes
 
 
 def test_serving_ends_with_an_endpoint_that_answers(fakes: Fakes) -> None:
@@ -436,173 +320,6 @@ def test_no_secret_is_in_what_is_remembered_or_told(fakes: Fakes) -> None:
         assert secret.encode() not in database
 
 
-# Status and endpoint.
-
-
-def test_a_status_tells_what_was_spent(fakes: Fakes) -> None:
-    serve(fakes)
-    fakes.clock.time = NOON + 3 * 3600
-    status = launcher.status_of(fakes.world, "demo")
-    assert (status.hourly, status.spent, status.since) == (0.5, pytest.approx(1.5), NOON)
-
-
-def test_a_stopped_machine_costs_nothing_and_answers_nowhere(fakes: Fakes) -> None:
-    serve(fakes)
-    status = launcher.stop(fakes.world, "demo", fakes.report)
-    assert (status.state, status.hourly, status.spent, status.url) == (State.STOPPED, None, None, None)
-
-
-def test_what_was_done_behind_our_back_is_noticed(fakes: Fakes) -> None:
-    serve(fakes)
-    del fakes.cloud.seen["demo"]
-    assert launcher.status_of(fakes.world, "demo").state is State.GONE
-
-
-def test_a_fresh_status_asks_the_cloud_itself(fakes: Fakes) -> None:
-    serve(fakes)
-    launcher.status_of(fakes.world, "demo", fresh=True)
-    assert fakes.cloud.calls[-1] == "observe demo fresh"
-
-
-def test_an_endpoint_is_an_address_and_a_key(fakes: Fakes) -> None:
-    serve(fakes, replace(CLOUD, keys=(Secret("sk-first-key"), Secret("sk-second-key"))))
-    found = launcher.endpoint(fakes.world, "demo")
-    assert (found.url, found.model, found.key) == (
-        "http://127.0.0.1:8000",
-        "Qwen/Qwen3-0.6B",
-        Secret("sk-first-key"),
-    )
-
-
-def test_a_machine_that_is_stopped_has_no_endpoint(fakes: Fakes) -> None:
-    serve(fakes)
-    launcher.stop(fakes.world, "demo", fakes.report)
-    with pytest.raises(DeploymentError, match="demo has no endpoint now: it is stopped") as caught:
-        launcher.endpoint(fakes.world, "demo")
-    assert caught.value.hint == "llm-atc start demo"
-
-
-def test_a_name_that_nobody_launched_is_not_found(fakes: Fakes) -> None:
-    with pytest.raises(DeploymentNotFound, match=r"No deployment is called 'other'\. There is none\."):
-        launcher.status_of(fakes.world, "other")
-    serve(fakes)
-    with pytest.raises(DeploymentNotFound, match=r"No deployment is called 'other'\. There are: demo\."):
-        launcher.status_of(fakes.world, "other")
-
-
-def test_the_log_is_the_targets(fakes: Fakes) -> None:
-    serve(fakes)
-    fakes.cloud.log = ("one", "two", "three")
-    assert list(launcher.logs(fakes.world, "demo", follow=False, lines=2)) == ["two", "three"]
-
-
-# Stop, start, down.
-
-
-def test_starting_again_keeps_the_key_and_the_plan(fakes: Fakes) -> None:
-    serve(fakes, replace(NEEDS_TOKEN, setup=False))
-    before = fakes.kept("demo")
-    launcher.stop(fakes.world, "demo", fakes.report)
-    assert fakes.kept("demo") == before
-    status = launcher.start(fakes.world, "demo", fakes.report)
-    (first, _), (second, secrets) = fakes.cloud.launched
-    assert status.state is State.READY
-    assert secrets == before == fakes.kept("demo")
-    assert second == replace(first, setup=True)
-
-
-def test_nothing_is_done_to_a_deployment_that_answers(fakes: Fakes) -> None:
-    serve(fakes)
-    assert launcher.start(fakes.world, "demo", fakes.report).state is State.READY
-    assert fakes.cloud.did() == ["launch demo"]
-
-
-def test_an_engine_that_has_ended_is_started_on_its_machine(fakes: Fakes) -> None:
-    serve(fakes)
-    fakes.cloud.seen["demo"] = ended()
-    assert launcher.start(fakes.world, "demo", fakes.report).state is State.READY
-    assert fakes.cloud.did() == ["launch demo", "launch demo"]
-
-
-def test_a_start_that_fails_forgets_nothing(fakes: Fakes) -> None:
-    serve(fakes)
-    kept = fakes.kept("demo")
-    fakes.cloud.seen["demo"] = STOPPED
-    fakes.cloud.launch_raises = ProvisionFailed("No cloud gave the machine.")
-    with pytest.raises(ProvisionFailed):
-        launcher.start(fakes.world, "demo", fakes.report)
-    assert fakes.store.get("demo") is not None
-    assert fakes.kept("demo") == kept
-
-
-def test_down_leaves_nothing_behind_and_says_what_it_cost(fakes: Fakes) -> None:
-    serve(fakes)
-    fakes.clock.time = NOON + 2 * 3600
-    status = launcher.down(fakes.world, "demo", fakes.report)
-    assert (status.state, status.url, status.spent) == (State.GONE, None, pytest.approx(1.0))
-    assert fakes.cloud.did() == ["launch demo", "down demo"]
-    assert is_forgotten(fakes)
-    assert list((fakes.folder / "secrets").iterdir()) == []
-
-
-def test_down_of_what_is_gone_already_only_forgets_it(fakes: Fakes) -> None:
-    serve(fakes)
-    del fakes.cloud.seen["demo"]
-    assert launcher.down(fakes.world, "demo", fakes.report).state is State.GONE
-    assert is_forgotten(fakes)
-
-
-def test_down_that_leaves_a_machine_is_an_error_and_forgets_nothing(fakes: Fakes) -> None:
-    serve(fakes)
-    fakes.cloud.down_leaves = running()
-    with pytest.raises(DeploymentError, match="demo is not gone: its machine is up") as caught:
-        launcher.down(fakes.world, "demo", fakes.report)
-    assert caught.value.hint == "llm-atc down demo"
-    assert fakes.store.get("demo") is not None
-    assert "VLLM_API_KEY" in fakes.kept("demo")
-
-
-@pytest.mark.parametrize("verb", [launcher.stop, launcher.start, launcher.restart, launcher.down])
-def test_nothing_is_done_while_another_command_is_at_work(fakes: Fakes, verb: object) -> None:
-    serve(fakes)
-    fakes.cloud.seen["demo"] = ended()
-    with fakes.store.working("demo", "serve"), pytest.raises(DeploymentBusy):
-        verb(fakes.world, "demo", fakes.report)  # type: ignore[operator]
-    assert fakes.cloud.did() == ["launch demo"]
-
-
-@pytest.mark.parametrize("verb", [launcher.stop, launcher.start, launcher.restart, launcher.down])
-def test_nothing_is_done_to_a_name_that_is_not_ours(fakes: Fakes, verb: object) -> None:
-    fakes.cloud.seen["demo"] = running()
-    with pytest.raises(DeploymentNotFound):
-        verb(fakes.world, "demo", fakes.report)  # type: ignore[operator]
-    assert fakes.cloud.did() == []
-
-
-# In the terminal.
-
-
-def test_in_the_foreground_nothing_is_remembered_and_the_made_key_is_shown(fakes: Fakes) -> None:
-    launcher.serve_in_foreground(fakes.world, HERE, fakes.report)
-    ((plan, secrets),) = fakes.here.launched
-    assert fakes.here.did() == ["foreground demo"]
-    assert fakes.report.notes[-1] == f"Its key: {secrets[plan.key_variable]}"
-    assert is_forgotten(fakes)
-
-
-def test_in_the_foreground_a_users_own_key_is_not_shown(fakes: Fakes) -> None:
-    launcher.serve_in_foreground(fakes.world, replace(HERE, keys=(Secret("sk-my-own-key"),)), fakes.report)
-    assert "sk-my-own-key" not in " ".join(fakes.report.notes)
-
-
-def test_in_the_foreground_nothing_is_started_beside_what_runs(fakes: Fakes) -> None:
-    serve(fakes, HERE)
-    with pytest.raises(DeploymentError, match="demo runs here already") as caught:
-        launcher.serve_in_foreground(fakes.world, HERE, fakes.report)
-    assert caught.value.hint == "llm-atc stop demo"
-    assert fakes.here.did() == ["launch demo"]
-
-
 def test_nothing_is_launched_for_money_that_was_not_ordered(fakes: Fakes) -> None:
     asked: list[str] = []
 
@@ -615,26 +332,3 @@ def test_nothing_is_launched_for_money_that_was_not_ordered(fakes: Fakes) -> Non
     assert "for $1.50 an hour?" in asked[0]
     assert fakes.cloud.launched == []
     assert fakes.world.store.all() == ()
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("--max-modle-len", "4096"), "--max-model-len"),
-        (("--max-model-len", "many"), "--max-model-len"),
-        (("--dtype", "float8"), "--dtype"),
-    ],
-)
-def test_an_engine_option_that_the_pinned_engine_refuses_is_refused_before_anything_starts(
-    fakes: Fakes, words: tuple[str, ...], told: str
-) -> None:
-    with pytest.raises(UsageError) as caught:
-        launcher.serve(fakes.world, replace(CLOUD, engine_args=words), fakes.report, confirm=yes, order=yes)
-    assert told in f"{caught.value.message} {caught.value.hint}"
-    assert fakes.cloud.calls == []
-
-
-def test_an_option_that_another_one_needs_is_added_and_told(fakes: Fakes) -> None:
-    planned = launcher.plan(fakes.world, replace(CLOUD, engine_args=("--enable-log-outputs",)))
-    assert planned.plan.arguments[-2:] == ("--enable-log-outputs", "--enable-log-requests")
-    assert "--enable-log-requests is added" in " ".join(planned.plan.notes)

@@ -1,0 +1,303 @@
+"""The scripts of the task templates, run for real with stand-ins for what they call."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from llm_atc.store.task_templates import load_template
+
+ONE_MACHINE = "vllm.yaml"
+SEVERAL_MACHINES = "vllm_nodes.yaml"
+BASH = shutil.which("bash") or "/bin/bash"
+
+
+RECORD = """#!{python}
+import json, os, sys
+from pathlib import Path
+arguments = sys.argv[1:]
+files = {{}}
+for flag, path in zip(arguments, arguments[1:]):
+    if flag == "--config":
+        files[path] = [oct(os.stat(path).st_mode & 0o777), Path(path).read_text()]
+with open(os.environ["HOME"] + "/{name}.jsonl", "a") as record:
+    print(json.dumps([arguments, dict(os.environ), files]), file=record)
+{then}
+"""
+INSTALLS = "os.makedirs(arguments[-1] + '/bin') if arguments[0] == 'venv' else None"
+FAILS = "sys.exit(7 if arguments[0] == 'pip' else 0)"
+TWO_NODES = "print('node_1\\nnode_2\\nPending:') if arguments[0] == 'status' else None"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of a stand-in: its arguments, its environment, and the files that --config named."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    files: dict[str, list[str]]
+
+    def option(self, name: str) -> str | None:
+        """The word that follows this option."""
+        return self.arguments[self.arguments.index(name) + 1] if name in self.arguments else None
+
+
+class Machine:
+    """A home directory with stand-ins, in which a task's script runs with nothing else of this machine."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.programs = home / "programs"
+        self.engine = home / ".llm-atc" / "engines" / "vllm-0.32.0"
+        self.put(self.programs / "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+
+    def put(self, path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def stand_in(self, path: Path, then: str = "") -> None:
+        """Put a program there that records how it was called, and then does what `then` says."""
+        self.put(path, RECORD.format(python=sys.executable, name=path.name, then=then))
+
+    def run(self, script: str, envs: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        environment = {"HOME": str(self.home), "PATH": f"{self.programs}:/usr/bin:/bin"} | envs
+        return subprocess.run(
+            [BASH, "-c", script],
+            env=environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def calls(self, program: str) -> list[Call]:
+        """How a stand-in was called, first call first."""
+        record = self.home / f"{program}.jsonl"
+        return (
+            [Call(*json.loads(line)) for line in record.read_text().splitlines()] if record.exists() else []
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def serve(machine: Machine, template: str = ONE_MACHINE, **envs: str) -> Call:
+    """Run the template's `run` with these variables; how vLLM was called."""
+    machine.stand_in(machine.engine / "bin" / "vllm")
+    loaded = load_template(template)
+    ran = machine.run(loaded["run"], loaded["envs"] | loaded["secrets"] | envs)
+    assert ran.stdout.splitlines()[-1:] == ["[llm-atc] the engine ended with code 0"], ran.stderr
+    assert ran.returncode == 1, "an engine's end is always a failure, although it said 0"
+    (call,) = machine.calls("vllm")
+    assert not any(Path(path).exists() for path in call.files), (
+        "a file of keys stays no longer than its engine"
+    )
+    return call
+
+
+def test_one_key_reaches_vllm_by_its_environment_only(machine: Machine) -> None:
+    call = serve(machine, VLLM_API_KEY="sk-one-key-only")
+    assert call.environment["VLLM_API_KEY"] == "sk-one-key-only"
+    assert "sk-one-key-only" not in " ".join(call.arguments)
+    assert call.arguments == ["serve", "Qwen/Qwen3-0.6B", "--host", "0.0.0.0", "--port", "8000"]
+
+
+@pytest.mark.parametrize("template", [ONE_MACHINE, SEVERAL_MACHINES])
+def test_several_keys_reach_vllm_by_a_file_that_its_user_alone_can_read(
+    machine: Machine, template: str
+) -> None:
+    several = {"template": template, "VLLM_API_KEY": 'sk-first-key,sk-"second"-key'}
+    call = serve(machine, **(several if template == ONE_MACHINE else several | cluster(machine)))
+    ((path, (mode, text)),) = call.files.items()
+    assert call.option("--config") == path
+    assert mode == "0o600"
+    assert json.loads(text) == {"api-key": ["sk-first-key", 'sk-"second"-key']}
+    assert "VLLM_API_KEY" not in call.environment
+    assert "sk-first-key" not in " ".join(call.arguments) + str(call.environment)
+
+
+def test_an_open_endpoint_takes_no_key_and_listens_to_all(machine: Machine) -> None:
+    call = serve(machine, AUTH="none", VLLM_API_KEY="sk-left-over-key")
+    assert "VLLM_API_KEY" not in call.environment
+    assert call.option("--host") == "0.0.0.0"
+    assert call.files == {}
+
+
+def test_an_endpoint_that_should_have_a_key_and_has_none_listens_to_this_machine_only(
+    machine: Machine,
+) -> None:
+    call = serve(machine)
+    assert call.option("--host") == "127.0.0.1"
+    assert "VLLM_API_KEY" not in call.environment
+
+
+def test_engine_arguments_arrive_untouched(machine: Machine) -> None:
+    arguments = [
+        *("--hf-overrides", '{"a": "b c"}'),
+        *(
+            "it's",
+            "$(touch owned)",
+            "`touch owned`",
+            "; touch owned",
+            "a\nb",
+            "",
+            " ",
+            "*",
+            "~",
+            "ünï",
+            "\\n",
+        ),
+    ]
+    call = serve(machine, ENGINE_ARGS=json.dumps(arguments))
+    assert call.arguments[:6] == ["serve", "Qwen/Qwen3-0.6B", "--host", "127.0.0.1", "--port", "8000"]
+    assert call.arguments[6:] == arguments
+    assert not (machine.home / "owned").exists()
+
+
+def test_a_models_name_arrives_untouched(machine: Machine) -> None:
+    call = serve(machine, MODEL="me/$(touch owned) 'x'", PORT="9000")
+    assert call.arguments[:2] == ["serve", "me/$(touch owned) 'x'"]
+    assert call.option("--port") == "9000"
+    assert not (machine.home / "owned").exists()
+
+
+def test_a_checkpoints_path_is_below_the_machines_own_home(machine: Machine) -> None:
+    call = serve(machine, MODEL="~/.llm-atc/checkpoints/tiny")
+    assert call.arguments[1] == f"{machine.home}/.llm-atc/checkpoints/tiny"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given_args", "parallel"),
+    [
+        ("4", [], ["--tensor-parallel-size", "4"]),
+        ("1", [], []),
+        ("0", [], []),
+        ("4", ["--tensor-parallel-size", "2"], ["--tensor-parallel-size", "2"]),
+        ("4", ["--tensor-parallel-size=2"], ["--tensor-parallel-size=2"]),
+        ("4", ["-tp", "2"], ["-tp", "2"]),
+    ],
+)
+def test_every_accelerator_is_used_unless_the_arguments_say_otherwise(
+    machine: Machine, gpus: str, given_args: list[str], parallel: list[str]
+) -> None:
+    call = serve(machine, SKYPILOT_NUM_GPUS_PER_NODE=gpus, ENGINE_ARGS=json.dumps(given_args))
+    assert call.arguments[6:] == parallel
+
+
+@pytest.mark.parametrize(("token", "seen"), [("hf_abc", "hf_abc"), ("", None)])
+def test_a_hub_token_is_told_only_when_there_is_one(machine: Machine, token: str, seen: str | None) -> None:
+    assert serve(machine, HF_TOKEN=token).environment.get("HF_TOKEN") == seen
+
+
+def test_an_images_own_vllm_is_used_where_no_other_is(machine: Machine) -> None:
+    machine.stand_in(machine.programs / "vllm")
+    loaded = load_template(ONE_MACHINE)
+    assert machine.run(loaded["setup"], loaded["envs"]).returncode == 0
+    assert machine.run(loaded["run"], loaded["envs"] | loaded["secrets"]).returncode == 1
+    assert [call.arguments[0] for call in machine.calls("vllm")] == ["serve"]
+
+
+def cluster(machine: Machine, rank: int = 0) -> dict[str, str]:
+    """What SkyPilot tells one machine of two with four accelerators each, where Ray is a stand-in."""
+    machine.stand_in(machine.engine / "bin" / "ray", TWO_NODES)
+    return {
+        "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2",
+        "SKYPILOT_NODE_RANK": str(rank),
+        "SKYPILOT_NUM_NODES": "2",
+        "SKYPILOT_NUM_GPUS_PER_NODE": "4",
+    }
+
+
+def test_the_first_of_several_machines_serves_on_all(machine: Machine) -> None:
+    call = serve(machine, SEVERAL_MACHINES, VLLM_API_KEY="sk-12345678", **cluster(machine))
+    assert (call.option("--tensor-parallel-size"), call.option("--pipeline-parallel-size")) == ("4", "2")
+    assert call.option("--distributed-executor-backend") == "ray"
+    assert (call.environment["RAY_ADDRESS"], call.environment["VLLM_HOST_IP"]) == (
+        "10.0.0.1:6479",
+        "10.0.0.1",
+    )
+    assert [told.arguments[:2] for told in machine.calls("ray")] == [["start", "--head"], ["status"]]
+
+
+def test_the_other_machines_join_the_first(machine: Machine) -> None:
+    loaded = load_template(SEVERAL_MACHINES)
+    ran = machine.run(loaded["run"], loaded["envs"] | loaded["secrets"] | cluster(machine, rank=1))
+    assert ran.returncode == 0
+    start = machine.calls("ray")[-1]
+    assert start.arguments == ["start", "--address", "10.0.0.1:6479", "--num-gpus", "4", "--block"]
+    assert start.environment["VLLM_HOST_IP"] == "10.0.0.2"
+
+
+MARKS = {ONE_MACHINE: "0.32.0", SEVERAL_MACHINES: "0.32.0+ray"}
+
+
+@pytest.mark.parametrize("template", [ONE_MACHINE, SEVERAL_MACHINES])
+def test_set_up_installs_what_was_asked_for_and_then_says_so(machine: Machine, template: str) -> None:
+    machine.stand_in(machine.programs / "uv", INSTALLS)
+    (machine.engine / "stale").mkdir(parents=True)
+    loaded = load_template(template)
+    requirements = ["vllm==0.32.0", "a b; python_version > '3'", "$(touch owned)"]
+    ran = machine.run(loaded["setup"], loaded["envs"] | {"ENGINE_REQUIREMENTS": json.dumps(requirements)})
+    assert (ran.returncode, ran.stdout) == (0, "[llm-atc] stage: set up\n")
+    venv, pip = machine.calls("uv")
+    assert (venv.arguments[0], venv.arguments[-1]) == ("venv", str(machine.engine))
+    assert pip.arguments[:4] == ["pip", "install", "--python", f"{machine.engine}/bin/python"]
+    assert pip.arguments[-3:] == requirements
+    assert (machine.engine / ".complete").read_text() == f"{MARKS[template]}\n"
+    assert not (machine.engine / "stale").exists()
+    assert not (machine.home / "owned").exists()
+
+
+@pytest.mark.parametrize("template", [ONE_MACHINE, SEVERAL_MACHINES])
+def test_set_up_does_nothing_the_second_time(machine: Machine, template: str) -> None:
+    machine.stand_in(machine.programs / "uv", INSTALLS)
+    loaded = load_template(template)
+    for _ in range(2):
+        assert machine.run(loaded["setup"], loaded["envs"]).returncode == 0
+    assert len(machine.calls("uv")) == 2
+
+
+@pytest.mark.parametrize("template", [ONE_MACHINE, SEVERAL_MACHINES])
+def test_an_installation_that_failed_is_not_called_complete(machine: Machine, template: str) -> None:
+    machine.stand_in(machine.programs / "uv", FAILS)
+    loaded = load_template(template)
+    machine.put(machine.engine / ".complete", "0.1.0\n")
+    assert machine.run(loaded["setup"], loaded["envs"]).returncode == 7
+    assert not (machine.engine / ".complete").exists()
+
+
+def test_set_up_gets_uv_where_there_is_none(machine: Machine) -> None:
+    uv = machine.home / ".local" / "bin" / "uv"
+    machine.stand_in(machine.home / "uv", INSTALLS)
+    python = (
+        f'[ "$1" != -m ] || {{ mkdir -p {uv.parent}; cp {machine.home}/uv {uv}; echo "$@" > pip; exit 0; }}'
+    )
+    machine.put(machine.programs / "python3", f'#!/bin/sh\n{python}\nexec {sys.executable} "$@"\n')
+    for tool in ("cat", "rm", "cp", "mkdir"):
+        (machine.programs / tool).symlink_to(Path("/bin") / tool)
+    loaded = load_template(ONE_MACHINE)
+    ran = machine.run(loaded["setup"], loaded["envs"] | {"PATH": str(machine.programs)})
+    assert ran.returncode == 0, ran.stderr
+    assert (machine.home / "pip").read_text() == "-m pip install --quiet --user uv\n"
+    assert len(machine.calls("uv")) == 2
+
+
+def test_a_key_file_is_never_open_to_others_whatever_the_umask(machine: Machine) -> None:
+    before = os.umask(0)
+    try:
+        call = serve(machine, VLLM_API_KEY="sk-first-key,sk-second-key")
+    finally:
+        os.umask(before)
+    assert [mode for mode, _ in call.files.values()] == [oct(stat.S_IRUSR | stat.S_IWUSR)]
