@@ -20,6 +20,7 @@ quickstart: setup  ## Make a small model, serve it here with vLLM, and talk to i
 	$(RUN) python examples/quickstart.py
 
 test: setup  ## Run every test, with real engines and a simulated cloud region
+	if [ "$$(id -u)" -eq 0 ]; then $(RUN) python -m tests.cloud.image; fi
 	$(RUN) pytest $(PYTEST_ARGS)
 
 unit: setup  ## Run the tests that take seconds
