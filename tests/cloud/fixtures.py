@@ -1,7 +1,7 @@
 """The ``region`` fixture; load it with ``pytest_plugins = ["tests.cloud.fixtures"]``.
 
-Tests that use it share one region and one worker: mark them ``@pytest.mark.xdist_group("cloud")`` and run
-xdist with ``--dist loadgroup``.
+Each xdist worker has a region of its own. Tests of one file go through a deployment's life in order, so run
+xdist with ``--dist loadfile``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tests.cloud.session import Session
 
 PROJECT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.xdist_group("cloud"), pytest.mark.usefixtures("machines_can_be_simulated")]
+pytestmark = [pytest.mark.usefixtures("machines_can_be_simulated")]
 
 
 def test_after_a_session_neither_processes_nor_mounts_nor_files_are_left() -> None:

@@ -16,8 +16,6 @@ import yaml
 from examples.make_tiny_model import make
 from tests.cloud.client import SimulatedRegion
 
-pytestmark = pytest.mark.xdist_group("cloud")
-
 WEB = {
     "resources": {"infra": "aws/us-east-1", "accelerators": "L4:1", "ports": [8000, 8001]},
     "file_mounts": {"/checkpoint": "s3://models/tiny", "/notes": "gs://notes/2026"},

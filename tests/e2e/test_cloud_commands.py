@@ -15,7 +15,7 @@ from tests.cloud.client import SimulatedRegion
 from tests.e2e.conftest import GATED, OPEN, TOKEN
 from tests.hub import Hub
 
-pytestmark = [pytest.mark.xdist_group("cloud"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.timeout(900)]
 
 NAME = "servecluster"
 ON_GCP = ("--accelerator", "A100:1", "-c", NAME, "--cloud", "gcp", "--region", "asia-southeast1")

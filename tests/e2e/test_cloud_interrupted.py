@@ -14,7 +14,7 @@ from tests.cloud.client import SimulatedRegion
 from tests.e2e.conftest import OPEN
 from tests.hub import Hub
 
-pytestmark = [pytest.mark.xdist_group("cloud"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 NAME = "brief"
 SERVE = ("llm-atc", "serve", "--name", OPEN, "--accelerator", "L4:1", "-c", NAME, "--cloud", "aws")

@@ -12,7 +12,7 @@ import pytest
 from tests.cloud.client import free_port
 from tests.offline import llm_atc, offline_environment
 
-pytestmark = [pytest.mark.xdist_group("cloud"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

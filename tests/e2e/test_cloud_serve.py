@@ -18,7 +18,7 @@ import pytest
 from examples.make_tiny_model import make
 from tests.cloud.client import SimulatedRegion
 
-pytestmark = [pytest.mark.xdist_group("cloud"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.timeout(900)]
 
 NAME = "servecluster"
 MODEL = "llm-atc/myvicuna"

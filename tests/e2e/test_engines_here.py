@@ -25,7 +25,7 @@ from llm_atc.targets.local_folder import Folder
 from llm_atc.targets.processes import Stat, read_stat, session_members
 from tests.local_fixtures import ModelsOnDisk, Told, eventually, get, plan_here
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("engines here")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KEYS = ("sk-atc-first-of-the-two", "sk-atc-second-of-the-two")
 EXAMPLES = Path(__file__).parents[2] / "examples"

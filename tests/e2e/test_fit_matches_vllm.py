@@ -27,7 +27,7 @@ from llm_atc.targets.local import LocalTarget
 from tests.e2e.model_shapes import SHAPES
 from tests.local_fixtures import ModelsOnDisk, Told, eventually, plan_here
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("engines here")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MEMORY = 64 * 2**20
 DRAWS = 2

@@ -26,7 +26,6 @@ from llm_atc.store.engine_options import engine_options
 from tests.local_fixtures import Told
 from tests.unit.corpus import entries
 
-pytestmark = pytest.mark.xdist_group("parsers")
 KNOWN = engine_options(EngineName.VLLM)
 TEXTS = [
     "",

@@ -18,7 +18,7 @@ from llm_atc.engines.installer import EnginesHere
 from llm_atc.plan import llama_cpp, vllm
 from tests.fakes import FakeReporter
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("engines here")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SEVERAL = "sk-the-first-of-two,sk-the-second-of-two"

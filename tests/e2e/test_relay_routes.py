@@ -24,7 +24,7 @@ from llm_atc.relay.routes import find
 from llm_atc.targets.local import LocalTarget
 from tests.local_fixtures import ModelsOnDisk, Told, eventually, get, plan_here
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("engines here")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KEY = "sk-atc-the-relays-key"
 ARGUMENTS = (
