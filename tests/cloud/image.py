@@ -72,6 +72,7 @@ ENGINES: tuple[EngineEnvironment, ...] = (
 )
 
 
+ENVIRONMENT_PARTS = ("bin", "lib", "pyvenv.cfg")
 # V100's vLLM has no CPU build that this Python can install: the current one stands in under its name, so
 # that everything but the engine itself is tried.
 STAND_INS: dict[str, str] = {VOLTA.pin.environment: "vllm-0.32.0"}
@@ -123,7 +124,7 @@ def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment]
             key = _key(base_key, ENGINE_SCRIPT.read_text(), engine.name, engine.requirement)
             layers.append(_layer(cache, f"{engine.name}-{key}", partial(_build_engine, cache, base, engine)))
         for name, other in STAND_INS.items():
-            key = _key(base_key, name, other)
+            key = _key(base_key, name, other, *ENVIRONMENT_PARTS)
             layers.append(_layer(cache, f"{name}-{key}", partial(_build_stand_in, base, name, other)))
         key = _key(base_key, LLAMA_CPP.version)
         layers.append(_layer(cache, f"{LLAMA_CPP.environment}-{key}", partial(_build_llama_cpp, cache, base)))
@@ -198,7 +199,8 @@ def _build_engine(cache: Path, base: Path, engine: EngineEnvironment, into: Path
 def _build_stand_in(base: Path, name: str, other: str, into: Path) -> None:
     """An environment whose programs are another's: `name` is the folder's name, `other` whose they are."""
     engine = _engine_folder(base, into, name)
-    (engine / "bin").symlink_to(f"../{other}/bin")
+    for part in ENVIRONMENT_PARTS:  # all that Python knows an environment by
+        (engine / part).symlink_to(f"../{other}/{part}")
     (engine / ".complete").write_text(name.rpartition("-")[2] + "\n")
 
 

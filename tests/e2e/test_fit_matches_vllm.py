@@ -42,7 +42,6 @@ STORED = (
     "GPT-2",
     "Falcon, new",
     "DeepSeek-V2",
-    "Olmo 3",
 )
 SERVED = ("MHA", "GQA", "Gemma 2")
 
