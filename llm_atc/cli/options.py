@@ -33,7 +33,7 @@ DetachSetup = Annotated[
     typer.Option("--detach-setup", "--detach_setup", help="Return once the machine has the job."),
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=1, help="Seconds to wait for the endpoint's first answer.")
+    float, typer.Option("--timeout", min=1, help="Seconds for the whole: launch and first answer.")
 ]
 
 
