@@ -66,12 +66,12 @@ def test_every_command_that_is_shown_can_be_typed(page: str, text: str) -> None:
         words = words[: words.index("--")]
     path, options = parse(words)
     if path == "llm-atc serve":
-        model = options["name"] or options["positional"]
-        ModelRef.parse(model, options["source"])
-        place = read_place(options["cloud"], options["region"], options["zone"])
-        accelerators = read_accelerators(options["accelerator"] or ())
+        model = options["model_name"] or options["positional"]
+        ModelRef.parse(model, options["model_source"])
+        place = read_place(options["cloud_name"], options["cloud_region"], options["cloud_zone"])
+        accelerators = read_accelerators(options["resources_accelerators"] or ())
         assert bool(accelerators) is not place.local
-        assert options["cluster"] is None or check_name(options["cluster"])
+        assert options["deployment_name"] is None or check_name(options["deployment_name"])
 
 
 def test_the_pages_show_commands_at_all() -> None:
@@ -177,7 +177,9 @@ def test_every_option_of_serve_is_explained() -> None:
     command: Any = typer.main.get_command(app)
     for parameter in command.commands["serve"].params:
         longest = [name for name in parameter.opts if name.startswith("--") and "_" not in name]
-        assert all(f"`{name}" in page for name in longest), parameter.opts
+        denied = [name for name in parameter.secondary_opts if name.startswith("--no-")]
+        explained = [all(f"`{name}" in page for name in names) for names in (longest, denied) if names]
+        assert any(explained), parameter.opts
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
