@@ -179,7 +179,7 @@ def test_every_option_of_serve_is_explained() -> None:
         longest = [name for name in parameter.opts if name.startswith("--") and "_" not in name]
         denied = [name for name in parameter.secondary_opts if name.startswith("--no-")]
         explained = [all(f"`{name}" in page for name in names) for names in (longest, denied) if names]
-        assert any(explained), parameter.opts
+        assert any(explained) or not longest, parameter.opts
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
