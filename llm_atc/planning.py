@@ -37,9 +37,9 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
             raise error
         warnings.append(error.message)
 
-    ref = ModelRef.parse(request.model, request.source)
+    ref = ModelRef.parse(request.model, request.source, request.revision)
     token = dict(request.secrets).get(HUB_TOKEN)
-    spec = ModelSpec(ref=ref)
+    spec = ModelSpec(ref=ref, revision=ref.revision)
     try:
         spec = world.models.look(ref, token)
     except (ModelError, SourceError) as error:

@@ -6,9 +6,11 @@ import json
 import re
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from llm_atc.errors import ModelUnservable
 from llm_atc.plan.model import Format, ModelRef, ModelSpec, Runner, Where
+from llm_atc.plan.quantization import chosen, is_whole, parts_of, quantization_of, quantizations
 
 CONFIG = "config.json"
 # Mistral's own format: vLLM reads it where there is no config.json.
@@ -28,8 +30,6 @@ _WEIGHTS = (
     re.compile(r"(?!training_args|optimizer|scheduler|adapter_|rng_state)[^/]+\.bin"),
     re.compile(r"(?!training_args|optimizer|scheduler|adapter_|rng_state|consolidated)[^/]+\.pt"),
 )
-_SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
-_PREFERRED = ("q4_k_m", "q4_k_s", "q5_k_m", "q4_0", "q8_0", "f16", "bf16", "f32")
 _POOLS = re.compile(r"(Model|Embedding|Embeddings|Encoder)$")
 # These generate, although their names end as an encoder's do.
 _GENERATES = re.compile(r"(LMHeadModel|ChatModel|ChatGLMModel|NVLM_D_Model|UltravoxModel)$")
@@ -51,27 +51,10 @@ def weights(files: Sizes) -> tuple[str, ...]:
     return ()
 
 
-def gguf_files(files: Sizes) -> tuple[str, ...]:
-    """The GGUF file to load, followed by the other parts of its set; empty when there is none.
-
-    Of several quantizations Q4_K_M is taken, llama.cpp's own choice; image projectors are never.
-    """
-    names = sorted(name for name in files if name.lower().endswith(".gguf") and "mmproj" not in name.lower())
-    firsts = [name for name in names if (part := _SPLIT.fullmatch(name)) is None or int(part[2]) == 1]
-    if not firsts:
-        return ()
-    chosen = min(firsts, key=lambda name: (_preference(name), name))
-    split = _SPLIT.fullmatch(chosen)
-    if split is None:
-        return (chosen,)
-    return tuple(
-        name for name in names if (p := _SPLIT.fullmatch(name)) and (p[1], p[3]) == (split[1], split[3])
-    )
-
-
-def _preference(name: str) -> int:
-    lowered = name.lower()
-    return next((i for i, quantization in enumerate(_PREFERRED) if quantization in lowered), len(_PREFERRED))
+def gguf_files(files: Sizes, quantization: str | None = None) -> tuple[str, ...]:
+    """The GGUF file to load, followed by the other parts of its set; empty when there is none."""
+    first = chosen(files, quantization)
+    return parts_of(first, files) if first is not None else ()
 
 
 def gguf_architecture(head: bytes) -> str | None:
@@ -120,7 +103,7 @@ def read_checkpoint(ref: ModelRef, files: Sizes, head: Head, revision: str | Non
     Raises ModelUnservable when no engine could load them.
     """
     loaded = weights(files)
-    if loaded and (CONFIG in files or MISTRAL_CONFIG in files):
+    if ref.quantization is None and loaded and (CONFIG in files or MISTRAL_CONFIG in files):
         named = architecture(ref, head(CONFIG, CONFIG_LIMIT)) if CONFIG in files else None
         return ModelSpec(
             ref=ref,
@@ -131,10 +114,17 @@ def read_checkpoint(ref: ModelRef, files: Sizes, head: Head, revision: str | Non
             bytes=sum(files[name] for name in loaded),
             revision=revision,
         )
-    parts = gguf_files(files)
+    parts = gguf_files(files, ref.quantization)
+    if ref.quantization is not None and not parts:
+        raise _no_such_quantization(ref, ref.quantization, files)
     if parts and head(parts[0], GGUF_HEAD)[:4] != GGUF_MAGIC:
         raise ModelUnservable(
             f"{parts[0]} of {ref.name} is no GGUF file, whatever its name says: it is damaged or cut short.",
+            hint=_list_command(ref),
+        )
+    if not is_whole(parts):
+        raise ModelUnservable(
+            f"{ref.name} is not complete: {parts[0]} and what follows it are but {len(parts)} parts.",
             hint=_list_command(ref),
         )
     parts = parts or _gguf_by_magic(files, head)
@@ -148,6 +138,7 @@ def read_gguf(
 ) -> ModelSpec:
     """The model that these GGUF parts are; `head` is the beginning of the first."""
     named = gguf_architecture(head)
+    own = quantization_of(parts[0])
     pools = named is not None and _GGUF_ENCODERS.search(named) is not None
     return ModelSpec(
         ref=ref,
@@ -158,6 +149,20 @@ def read_gguf(
         bytes=sum(files[name] for name in parts),
         revision=revision,
         file=parts[0],
+        quantizations=(own, *(other for other in quantizations(files) if other != own)),
+    )
+
+
+def _no_such_quantization(ref: ModelRef, asked: str, files: Sizes) -> ModelUnservable:
+    there = quantizations(files)
+    if not there:
+        return ModelUnservable(
+            f"{ref.location} holds no GGUF file, and so no quantization {asked}. There is: {_some(files)}.",
+            hint=f"--name {ref.location}",
+        )
+    return ModelUnservable(
+        f"{ref.location} has no quantization {asked}. It has: {', '.join(there)}.",
+        hint=f"--name {replace(ref, quantization=there[0])}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,6 +10,13 @@ from llm_atc.errors import UsageError
 
 OWN_PREFIX = "llm-atc/"
 BUCKET_SCHEMES = ("s3://", "gs://")
+_PATHS = ("/", "./", "../", "~")
+# A path or an address may hold a colon of its own: only what looks like a quantization is one there.
+_QUANTIZED = re.compile(
+    r"(?P<place>.*[^/:]/?):(?P<quantization>(?:UD-)?(?:I?Q\d+(?:_[A-Z0-9]+)*|TQ\d_\d|[MN][XV]FP4(?:_[A-Z]+)?|BF16|FP?16|F32))",
+    re.IGNORECASE,
+)
+_ON_HUB = re.compile(r"(?P<place>[^:@]+)(?:@(?P<revision>[\w][\w./-]*))?(?::(?P<quantization>\w[\w.-]*))?")
 
 
 class Where(StrEnum):
@@ -39,56 +47,105 @@ class ModelRef:
     """A model by name and place.
 
     `name` is what requests call it. `location` is a repository id, an `s3://` or `gs://` address without a
-    trailing slash, or a path.
+    trailing slash, or a path. `revision` is a hub's branch, tag or commit, and `quantization` one of several
+    GGUF files that lie there together.
     """
 
     name: str
     where: Where
     location: str
+    revision: str | None = None
+    quantization: str | None = None
 
     @classmethod
-    def parse(cls, name: str, source: str | None = None) -> ModelRef:
-        """Read --name and --source.
+    def parse(cls, name: str, source: str | None = None, revision: str | None = None) -> ModelRef:
+        """Read --name, --source and --revision: `OWNER/NAME@REVISION:QUANTIZATION`, an address or a path.
 
-        Raises UsageError for a name that is no repository id, path or llm-atc name, and for an llm-atc
-        name without a source.
+        Raises UsageError for a name that is no repository id, path or llm-atc name, for an llm-atc name
+        without a source, and for a revision of anything but a repository.
         """
         name = name.strip()
         if not name or any(ch.isspace() or not ch.isprintable() for ch in name) or name.startswith("-"):
             raise UsageError(f"{name!r} is not a model's name.", hint="--name Qwen/Qwen3-0.6B")
+        ref = cls._placed(name, source)
+        if revision is None:
+            return ref
+        if ref.where is not Where.HUB:
+            raise UsageError(
+                f"--revision {revision} is for a hub's model, and {ref.location} is none.",
+                hint="leave --revision away",
+            )
+        if ref.revision not in (None, revision):
+            raise UsageError(f"{name} and --revision {revision} name two revisions.", hint="leave one away")
+        return cls._on_hub(
+            f"{ref.location}@{revision}" + (f":{ref.quantization}" if ref.quantization else "")
+        )
+
+    @classmethod
+    def _placed(cls, name: str, source: str | None) -> ModelRef:
         if source is not None:
-            where, location = _place_of(source)
-            return cls(name=_short(name), where=where, location=location)
+            where, location, quantization = _place_of(source)
+            return cls(name=_short(name), where=where, location=location, quantization=quantization)
         if name.startswith(OWN_PREFIX):
             raise UsageError(
                 f"{name} is a checkpoint of your own: say where it lies.",
                 hint=f"--name {name} --source s3://BUCKET/PATH/   (or gs://BUCKET/PATH/)",
             )
         if name.startswith(BUCKET_SCHEMES):
-            where, location = _place_of(name)
-            return cls(name=OWN_PREFIX + location.rsplit("/", 1)[-1], where=where, location=location)
-        if name.startswith(("/", "./", "../", "~")) or name in (".", ".."):
-            return cls(name=_short(name), where=Where.DISK, location=name)
-        if name.count("/") > 1 or name.endswith("/") or ":" in name:
+            where, location, quantization = _place_of(name)
+            called = OWN_PREFIX + _with(location.rsplit("/", 1)[-1], quantization)
+            return cls(name=called, where=where, location=location, quantization=quantization)
+        if name.startswith(_PATHS) or name in (".", ".."):
+            location, quantization = _quantized(name)
+            called = _with(_short(location), quantization)
+            return cls(name=called, where=Where.DISK, location=location, quantization=quantization)
+        return cls._on_hub(name)
+
+    @classmethod
+    def _on_hub(cls, text: str) -> ModelRef:
+        found = _ON_HUB.fullmatch(text)
+        if found is None or found["place"].count("/") > 1 or found["place"].endswith("/"):
             raise UsageError(
-                f"{name!r} is neither a repository (OWNER/NAME) nor a path.",
-                hint="a path begins with / or ./ or ~/",
+                f"{text!r} is neither a repository (OWNER/NAME) nor a path.",
+                hint="a path begins with / or ./ or ~/   (or say OWNER/NAME@REVISION:QUANTIZATION)",
             )
-        return cls(name=name, where=Where.HUB, location=name)
+        place, quantization = found["place"], found["quantization"]
+        return cls(
+            name=_with(place, quantization),
+            where=Where.HUB,
+            location=place,
+            revision=found["revision"],
+            quantization=quantization,
+        )
+
+    def __str__(self) -> str:
+        """The place, revision and quantization as `parse` reads them."""
+        revision = f"@{self.revision}" if self.revision else ""
+        return _with(self.location + revision, self.quantization)
 
 
-def _place_of(source: str) -> tuple[Where, str]:
+def _with(place: str, quantization: str | None) -> str:
+    return f"{place}:{quantization}" if quantization else place
+
+
+def _quantized(place: str) -> tuple[str, str | None]:
+    found = _QUANTIZED.fullmatch(place)
+    return (found["place"], found["quantization"]) if found else (place, None)
+
+
+def _place_of(source: str) -> tuple[Where, str, str | None]:
     source = source.strip()
     for scheme, where in zip(BUCKET_SCHEMES, (Where.S3, Where.GCS), strict=True):
         if source.startswith(scheme):
-            bucket = source.removeprefix(scheme).strip("/")
+            bucket, quantization = _quantized(source.removeprefix(scheme).strip("/"))
+            bucket = bucket.strip("/")
             if not bucket:
                 raise UsageError(
                     f"--source {source!r} names no bucket.", hint=f"--source {scheme}BUCKET/PATH/"
                 )
-            return where, scheme + bucket
-    if source.startswith(("/", "./", "../", "~")):
-        return Where.DISK, source
+            return where, scheme + bucket, quantization
+    if source.startswith(_PATHS):
+        return Where.DISK, *_quantized(source)
     raise UsageError(
         f"--source {source!r} is not an address that llm-atc can read.",
         hint="--source s3://BUCKET/PATH/, gs://BUCKET/PATH/, or a directory (/…, ./…, ~/…)",
@@ -96,7 +153,7 @@ def _place_of(source: str) -> tuple[Where, str]:
 
 
 def _short(name: str) -> str:
-    path = name.startswith(("/", "./", "../", "~", "."))
+    path = name.startswith((*_PATHS, "."))
     return name.rstrip("/").rsplit("/", 1)[-1] or name if path else name
 
 
@@ -104,7 +161,8 @@ def _short(name: str) -> str:
 class ModelSpec:
     """What is known of a model; `looked` says whether anybody looked, or all the rest is assumed.
 
-    Sizes are bytes. `revision` is the hub's commit. `file` is the GGUF file to load, below the location.
+    Sizes are bytes. `revision` is the hub's commit. `file` is the GGUF file to load, below the location, and
+    `quantizations` are all that lie there, the file's own first.
     """
 
     ref: ModelRef
@@ -115,3 +173,4 @@ class ModelSpec:
     bytes: int | None = None
     revision: str | None = None
     file: str | None = None
+    quantizations: tuple[str, ...] = ()

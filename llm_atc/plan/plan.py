@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from llm_atc.errors import ModelUnservable, OfferError, UsageError
@@ -16,7 +16,16 @@ from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, 
 CHECKPOINTS = "~/.llm-atc/checkpoints"
 # What the task templates read; a user's variable of that name would change what runs.
 RESERVED = frozenset(
-    {"MODEL", "MODEL_FILE", "PORT", "AUTH", "ENGINE_VERSION", "ENGINE_REQUIREMENTS", "ENGINE_ARGS"}
+    {
+        "MODEL",
+        "MODEL_FILE",
+        "MODEL_REVISION",
+        "PORT",
+        "AUTH",
+        "ENGINE_VERSION",
+        "ENGINE_REQUIREMENTS",
+        "ENGINE_ARGS",
+    }
     | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE}
 )
 # Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.
@@ -111,7 +120,18 @@ def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None
         secret_names=tuple(dict.fromkeys(names)),
         auth=request.auth,
         setup=request.setup,
-        notes=notes,
+        notes=(*_choice(model), *notes),
+    )
+
+
+def _choice(model: ModelSpec) -> tuple[str, ...]:
+    """What is said of a quantization that nobody asked for, where there are others."""
+    if model.ref.quantization is not None or len(model.quantizations) < 2:
+        return ()
+    taken, *others = model.quantizations
+    another = replace(model.ref, quantization=others[0])
+    return (
+        f"Of its quantizations {taken} is taken; there are also {', '.join(others)} (such as {another}).",
     )
 
 

@@ -25,6 +25,7 @@ class Request:
 
     model: str
     source: str | None = None
+    revision: str | None = None
     name: str | None = None
     place: Place = field(default_factory=Place)
     accelerators: tuple[Accelerator, ...] = ()

@@ -51,10 +51,12 @@ def task(plan: Plan, template: Task, package: str) -> Task:
 
 
 def _model_file(plan: Plan) -> dict[str, str]:
-    """Which file of a repository llama-server loads; elsewhere the path names it already."""
+    """Which file of a repository llama-server loads, and of which commit; elsewhere the path names it."""
     if plan.engine is not EngineName.LLAMA_CPP:
         return {}
-    return {"MODEL_FILE": plan.model.file or "" if plan.model.ref.where is Where.HUB else ""}
+    if plan.model.ref.where is not Where.HUB:
+        return {"MODEL_FILE": "", "MODEL_REVISION": ""}
+    return {"MODEL_FILE": plan.model.file or "", "MODEL_REVISION": plan.model.revision or ""}
 
 
 def _beside(plan: Plan) -> tuple[str, ...]:

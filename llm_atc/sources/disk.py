@@ -10,6 +10,7 @@ from llm_atc.access import Secret
 from llm_atc.errors import ModelNotFound, SourceError
 from llm_atc.plan.checkpoint import read_checkpoint
 from llm_atc.plan.model import ModelRef, ModelSpec
+from llm_atc.plan.quantization import parts_of
 
 
 class Disk:
@@ -23,8 +24,8 @@ class Disk:
         """
         path = absolute(ref.location)
         try:
-            sizes = {path.name: path.stat().st_size} if path.is_file() else list_files(path)
             folder = path.parent if path.is_file() else path
+            sizes = _set_of(path) if path.is_file() else list_files(path)
             return read_checkpoint(
                 replace(ref, location=str(folder)), sizes, lambda name, length: _head(folder / name, length)
             )
@@ -60,6 +61,12 @@ def list_files(directory: Path) -> dict[str, int]:
             else:
                 found[entry.relative_to(directory).as_posix()] = entry.stat().st_size
     return dict(sorted(found.items()))
+
+
+def _set_of(path: Path) -> dict[str, int]:
+    """A file by itself, and what follows it where it is the first of a set."""
+    names = parts_of(path.name, [beside.name for beside in path.parent.iterdir()])
+    return {name: path.with_name(name).stat().st_size for name in names}
 
 
 def _head(path: Path, length: int) -> bytes:

@@ -36,7 +36,7 @@ class HuggingFace:
         value = token.reveal() if token else get_token()
         with translated(ref, endpoint, given=value is not None):
             info = HfApi(endpoint=endpoint, token=value).model_info(
-                ref.location, files_metadata=True, timeout=TIMEOUT
+                ref.location, revision=ref.revision, files_metadata=True, timeout=TIMEOUT
             )
             sizes = {found.rfilename: found.size or 0 for found in info.siblings or ()}
             return read_checkpoint(
@@ -97,18 +97,8 @@ def translated(ref: ModelRef, endpoint: str, *, given: bool) -> Iterator[None]:
     shown = _without_user(endpoint)
     try:
         yield
-    except hub.GatedRepoError as error:
-        raise ModelGated(
-            f"{ref.location} is gated: "
-            + ("this token's owner has not been given access." if given else "it needs a token."),
-            hint=f"ask for access on {shown}/{ref.location}, then {_TOKEN_HINT}",
-        ) from error
-    except hub.RepositoryNotFoundError as error:
-        raise ModelNotFound(
-            f"No model {ref.location!r} on the hub ({shown}), or it is private.",
-            hint=f"look for its name: {shown}/models?search={ref.location.rsplit('/', 1)[-1]}; "
-            f"for a private one {_TOKEN_HINT}",
-        ) from error
+    except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError) as error:
+        raise _absent(error, ref, shown, given=given) from error
     except hub.HFValidationError as error:
         raise ModelNotFound(
             f"{ref.location!r} cannot be a repository's name.", hint="--name Qwen/Qwen3-0.6B"
@@ -126,6 +116,27 @@ def translated(ref: ModelRef, endpoint: str, *, given: bool) -> Iterator[None]:
             f"The model hub is out of reach: {shown} does not answer.",
             hint=f"curl -sSI {shown}   (another hub: HF_ENDPOINT=https://…)",
         ) from error
+
+
+def _absent(error: Any, ref: ModelRef, shown: str, *, given: bool) -> AtcError:
+    from huggingface_hub import errors as hub
+
+    if isinstance(error, hub.GatedRepoError):
+        return ModelGated(
+            f"{ref.location} is gated: "
+            + ("this token's owner has not been given access." if given else "it needs a token."),
+            hint=f"ask for access on {shown}/{ref.location}, then {_TOKEN_HINT}",
+        )
+    if isinstance(error, hub.RevisionNotFoundError):
+        return ModelNotFound(
+            f"{ref.location} has no revision {ref.revision!r} on the hub ({shown}).",
+            hint=f"look at its branches and commits: {shown}/{ref.location}/commits/main",
+        )
+    return ModelNotFound(
+        f"No model {ref.location!r} on the hub ({shown}), or it is private.",
+        hint=f"look for its name: {shown}/models?search={ref.location.rsplit('/', 1)[-1]}; "
+        f"for a private one {_TOKEN_HINT}",
+    )
 
 
 def _refused(error: Any, ref: ModelRef, shown: str) -> AtcError:

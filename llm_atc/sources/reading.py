@@ -7,6 +7,7 @@ from dataclasses import replace
 from llm_atc.errors import SourceError
 from llm_atc.plan.checkpoint import read_checkpoint
 from llm_atc.plan.model import ModelRef, ModelSpec
+from llm_atc.plan.quantization import parts_of
 from llm_atc.sources.bucket import Address, Bucket, Stored
 
 
@@ -19,12 +20,13 @@ def look_in_bucket(ref: ModelRef, bucket: Bucket) -> ModelSpec:
     files = bucket.files(address.prefix)
     if files:
         return _read(ref, address.prefix, files, bucket)
-    alone = [found for found in bucket.files(address.path) if found.key == address.path]
-    if not alone:
-        raise nothing_at(str(address))
     folder = address.path.rpartition("/")[0]
+    beside = {found.key: found for found in bucket.files(f"{folder}/" if folder else "")}
+    if address.path not in beside:
+        raise nothing_at(str(address))
+    alone = tuple(beside[key] for key in parts_of(address.path, beside))
     above = replace(ref, location=str(replace(address, path=folder)))
-    return _read(above, f"{folder}/" if folder else "", tuple(alone), bucket)
+    return _read(above, f"{folder}/" if folder else "", alone, bucket)
 
 
 def _read(ref: ModelRef, prefix: str, files: tuple[Stored, ...], bucket: Bucket) -> ModelSpec:

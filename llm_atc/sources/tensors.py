@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from llm_atc.plan.gguf import CutShort, Gguf, read_gguf_header
 from llm_atc.plan.gguf_config import read_gguf_architecture
 from llm_atc.plan.model import Format, ModelRef, ModelSpec, Where
 from llm_atc.plan.model_config import read_architecture
+from llm_atc.plan.quantization import parts_of
 from llm_atc.plan.tensors import BadHeader, Tensor, header_of, read_safetensors
 from llm_atc.plan.weights import Weights, of_sizes, of_tensors
 from llm_atc.sources.models import AllModels
@@ -31,7 +31,6 @@ Read = TypeVar("Read")
 THREADS = 8
 # A GGUF header holds the tokenizer: some megabytes.
 GGUF_FIRST, GGUF_MOST = 1024 * 1024, 256 * 1024 * 1024
-_PART = re.compile(r"(.*-)\d{5}(-of-\d{5}\.gguf)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +137,7 @@ def _weights(spec: ModelSpec, sizes: Sizes, head: Head, architecture: Architectu
 
 
 def _gguf_facts(spec: ModelSpec, sizes: Sizes, head: Head) -> Facts:
-    parts = _parts(spec.file or "", sizes)
+    parts = parts_of(spec.file or "", sizes)
     read = _each(lambda name: _gguf_header(lambda length: head(name, length), sizes[name]), parts, spec)
     tensors = [tensor for found in read for tensor in found.tensors]
     return Facts(spec=spec, architecture=read_gguf_architecture(read[0]), weights=of_tensors(tensors))
@@ -153,17 +152,6 @@ def _gguf_header(head: Callable[[int], bytes], size: int) -> Gguf:
             if length >= min(size, GGUF_MOST):
                 raise
             length *= 4
-
-
-def _parts(file: str, sizes: Sizes) -> tuple[str, ...]:
-    found = _PART.fullmatch(file)
-    if found is None:
-        return (file,)
-    return tuple(
-        name
-        for name in sorted(sizes)
-        if (part := _PART.fullmatch(name)) is not None and part.groups() == found.groups()
-    )
 
 
 def _each(read: Callable[[str], Read], names: tuple[str, ...], spec: ModelSpec) -> list[Read]:

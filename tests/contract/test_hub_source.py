@@ -37,6 +37,23 @@ def test_gguf_on_the_hub(hub_of: HubOf, tmp_path: Path) -> None:
     assert (spec.format, spec.file, spec.bytes) == (Format.GGUF, "tiny-Q4_K_M.gguf", 300_000)
 
 
+def test_one_of_several_quantizations_is_named_with_the_repository(hub_of: HubOf, tmp_path: Path) -> None:
+    for label, size in (("Q2_K", 11_000), ("Q4_K_M", 12_000)):
+        (tmp_path / f"tiny-{label}.gguf").write_bytes(gguf(size=size))
+    hub_of({"org/tiny-GGUF": tmp_path})
+    spec = look("org/tiny-GGUF:q2_k")
+    assert (spec.ref.name, spec.file, spec.bytes) == ("org/tiny-GGUF:q2_k", "tiny-Q2_K.gguf", 11_000)
+
+
+def test_a_revision_is_pinned_to_its_commit_and_an_absent_one_not_found(
+    hub_of: HubOf, model_directory: Path
+) -> None:
+    sha = hub_of({"org/tiny": model_directory}).repositories["org/tiny"].sha
+    assert look("org/tiny@main").revision == look(f"org/tiny@{sha}").revision == sha
+    with refused(ModelNotFound, says="org/tiny has no revision 'v9'", hints="/commits/main"):
+        look("org/tiny@v9")
+
+
 def test_an_absent_repository_is_not_found(hub_of: HubOf) -> None:
     hub_of({})
     with refused(ModelNotFound, says="No model 'org/absent' on the hub", hints="search=absent"):
