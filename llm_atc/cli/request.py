@@ -21,6 +21,8 @@ _TYPES: dict[Kind, Any] = {
     Kind.SWITCH: bool,
     Kind.TEXTS: list[str],
     Kind.PAIRS: list[str],
+    Kind.SIZE: str,
+    Kind.WORDS: list[str],
 }
 
 

@@ -17,7 +17,11 @@ NOTHING: Values = {}
 
 
 class Kind(StrEnum):
-    """What a setting holds. TEXTS is a list of texts; PAIRS are names with their values."""
+    """What a setting holds. TEXTS is a list of texts; PAIRS are names with their values.
+
+    A SIZE is a whole number, or a text such as 32k. WORDS are options of an engine: texts as a shell would
+    split them, or a mapping of names, with dashes or underscores, to values.
+    """
 
     TEXT = "text"
     INTEGER = "integer"
@@ -25,6 +29,8 @@ class Kind(StrEnum):
     SWITCH = "switch"
     TEXTS = "texts"
     PAIRS = "pairs"
+    SIZE = "size"
+    WORDS = "words"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +79,16 @@ def _texts(name: str, *flags: str, help: str, secret: bool = False) -> Key:  # n
     return Key(name=name, flags=flags, help=help, kind=Kind.TEXTS, secret=secret)
 
 
+def _size(name: str, *flags: str, help: str) -> Key:  # noqa: A002
+    return Key(name=name, flags=flags, help=help, kind=Kind.SIZE)
+
+
 def _integer(name: str, *flags: str, help: str, default: Value = None) -> Key:  # noqa: A002
     return Key(name=name, flags=flags, help=help, kind=Kind.INTEGER, default=default)
+
+
+def _number(name: str, *flags: str, help: str, default: Value = None) -> Key:  # noqa: A002
+    return Key(name=name, flags=flags, help=help, kind=Kind.NUMBER, default=default)
 
 
 def _switch(name: str, *flags: str, help: str, default: bool = False) -> Key:  # noqa: A002
@@ -89,6 +103,11 @@ KEYS: tuple[Key, ...] = (
         "--model",
         help="OWNER/NAME on the hub, llm-atc/NAME with --source, or a path.",
         variable="MODEL",
+    ),
+    _switch(
+        "model.trust_remote_code",
+        "--trust-remote-code/--no-trust-remote-code",
+        help="Run the Python code that the model's repository brings.",
     ),
     _text("model.source", "--source", help="Where the checkpoint lies: s3://…, gs://… or a directory."),
     _text(
@@ -140,7 +159,64 @@ KEYS: tuple[Key, ...] = (
     _switch(
         "server.auth", "--auth/--no-auth", help="--no-auth asks nobody for a key. Asks first.", default=True
     ),
+    _text(
+        "server.host",
+        "--host",
+        help="The address that the endpoint listens on: 0.0.0.0 on a machine of a cloud, 127.0.0.1 here.",
+    ),
     _integer("server.port", "--port", help="The endpoint's port: 8000, or here the next free."),
+    _text(
+        "server.served_model_name",
+        "--served-model-name",
+        help="What requests call the model; the model's own name when left out.",
+    ),
     _text("serve.backend", "--backend", help="vllm or llama-cpp; by the model's format."),
+    Key(
+        name="serve.backend_args",
+        flags=("--backend-args",),
+        help="The engine's own options, as a shell would split them; repeatable. Needs --backend.",
+        kind=Kind.WORDS,
+    ),
+    Key(
+        name="serve.vllm_args",
+        flags=("--vllm-args",),
+        help="The same for vLLM: --backend vllm --backend-args.",
+        kind=Kind.WORDS,
+    ),
+    _text("serve.model_path", "--model-path", help="The model when no other is named."),
+    _text("serve.host_port", help="HOST:PORT, or PORT: server.host and server.port in one."),
+    _integer("serve.gpu_layers", "--num-gpu-layers", "--gpu-layers", help="Older form of -- --n-gpu-layers."),
+    _size("serve.max_ctx_size", "--max-ctx-size", help="Older form of --max-model-len."),
+    _integer("serve.num_threads", "--num-threads", help="Older form of -- --threads."),
+    _text("serve.log_file", "--log-file", help="Here: a file that the engine's log is written to as well."),
+    _integer("inference.gpus", "--gpus", help="GPUs that hold the model together; all of the machine's."),
+    _number(
+        "inference.gpu_memory",
+        "--gpu-memory",
+        help="The share of a GPU's memory that vLLM takes: 0.1 to 1.",
+        default=0.9,
+    ),
+    _size("inference.max_model_len", "--max-model-len", help="Tokens of context: 4096, or 32k."),
+    _text("inference.dtype", "--dtype", help="The numbers to compute with: auto, bfloat16, float16, …"),
+    _text("inference.quantization", "--quantization", help="How the weights are quantized: awq, fp8, …"),
+    _text("inference.chat_template", "--chat-template", help="A file with the template, or its text."),
+    Key(
+        name="inference.lora",
+        flags=("--lora",),
+        help="NAME=PATH of an adapter, which requests call NAME; repeatable.",
+        kind=Kind.PAIRS,
+    ),
+    _number("generation.temperature", "--temperature", help="For requests that say none: 0 to 2."),
+    _integer("generation.max_tokens", "--max-tokens", help="Tokens of an answer, unless asked otherwise."),
+    _number("generation.top_p", "--top-p", help="For requests that say none: 0 to 1."),
+    _integer("generation.top_k", "--top-k", help="For requests that say none; -1 is all."),
+    _number("generation.presence_penalty", "--presence-penalty", help="For requests that say none: -2 to 2."),
+    _number("generation.frequency_penalty", "--frequency-penalty", help="The same for often used words."),
+    _text("backends.vllm_executable", help="What to run here instead of the pinned vLLM."),
+    _text(
+        "backends.llama_executable",
+        help="What to run here instead of the pinned llama-server.",
+        variable="LLAMA_CPP_EXECUTABLE",
+    ),
 )
 BY_NAME = {key.name: key for key in KEYS}
