@@ -18,6 +18,7 @@
     │   ├── NotReady              it did not answer in time
     │   └── EngineFailed          the engine ended before it answered
     ├── EngineError               an engine on this machine: install, port, executable
+    ├── BatchError                a batch of requests: its input, its output, or lines that failed
     ├── SecretMissing             a secret has a name and no value
     ├── Declined                  the user said no
     └── Interrupted               exit code 130: Ctrl-C
@@ -108,6 +109,10 @@ class EngineFailed(DeploymentError):
 
 class EngineError(AtcError):
     """An engine cannot be installed or started on this machine."""
+
+
+class BatchError(AtcError):
+    """A batch of requests cannot be read, written or asked, or some of it failed."""
 
 
 class SecretMissing(AtcError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import llm_atc
-from llm_atc.cli import checkpoints, engines, fit, lifecycle, parse, serve, status
+from llm_atc.cli import checkpoints, engines, fit, generate, lifecycle, parse, serve, status
 from llm_atc.cli.options import Invocation
 from llm_atc.errors import AtcError
 
@@ -31,6 +31,7 @@ app.command("stop")(lifecycle.stop)
 app.command("start")(lifecycle.start)
 app.command("restart")(lifecycle.restart)
 app.command("down")(lifecycle.down)
+app.command("generate")(generate.generate)
 app.command("fit")(fit.fit)
 app.command("parse")(parse.parse)
 app.add_typer(checkpoints.app, name="checkpoints")
