@@ -35,17 +35,17 @@ class SystemClock:
 def world(settings: Settings) -> World:
     """Every port, filled with what really does it."""
     engines = EnginesHere(settings.home)
-    models = AllModels(settings.home)
+    models, clock = AllModels(settings.home), SystemClock()
     return World(
         here=LocalTarget(settings.home, engines, models),
         cloud=SkyVm(render),
         models=models,
         engines=engines,
-        catalog=SkyCatalog(),
+        catalog=SkyCatalog(settings.home / "catalogue.json", clock),
         probe=HttpProbe(),
         store=Database.at(settings.home / "state.db"),
         vault=FileVault(settings.home / "secrets"),
-        clock=SystemClock(),
+        clock=clock,
         environ=settings.environ,
         options=engine_options,
     )

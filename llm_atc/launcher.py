@@ -12,6 +12,7 @@ from enum import StrEnum
 from llm_atc.access import Secret, mint_key
 from llm_atc.errors import AtcError, DeploymentError, DeploymentNotFound, Interrupted, SecretMissing
 from llm_atc.plan.plan import Plan
+from llm_atc.plan.price import told
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import Request
 from llm_atc.planning import plan
@@ -118,7 +119,7 @@ def serve_in_foreground(world: World, request: Request, report: Reporter) -> Non
 
 def _offer(decided: Plan, quote: Quote) -> str:
     """The question before money is spent: what, where, for how much."""
-    price = f"${quote.hourly:.2f} an hour" if quote.hourly is not None else "a price that is not known"
+    price = told(quote.hourly) if quote.hourly is not None else "a price that is not known"
     kind = " (spot)" if decided.spot else ""
     return (
         f"Launch {decided.model.ref.name} with {decided.engine} {decided.pin.version} "

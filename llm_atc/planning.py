@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llm_atc.access import Secret
+from llm_atc.choosing import chosen, narrowed
 from llm_atc.errors import AtcError, CloudError, ModelError, OfferError, SourceError
 from llm_atc.plan.accelerators import unknown_accelerator
 from llm_atc.plan.engine_args import checked
 from llm_atc.plan.model import ModelRef, ModelSpec, Where
-from llm_atc.plan.plan import Plan, check_flags, make_plan
+from llm_atc.plan.model_facts import Facts
+from llm_atc.plan.plan import Plan, accelerator_wanted, check_flags, make_plan
 from llm_atc.plan.request import Request
 from llm_atc.ports import Catalog, World
 
@@ -39,22 +42,36 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
 
     ref = ModelRef.parse(request.model, request.source, request.revision)
     token = dict(request.secrets).get(HUB_TOKEN)
-    spec = ModelSpec(ref=ref, revision=ref.revision)
-    try:
-        spec = world.models.look(ref, token)
-    except (ModelError, SourceError) as error:
-        wrong(error)
-    try:
-        _check_offers(world.catalog, request, warnings)
-    except (OfferError, CloudError) as error:
-        wrong(error)
+    spec, picked = ModelSpec(ref=ref, revision=ref.revision), None
+    if request.place.local or request.accelerators:
+        try:
+            spec = world.models.look(ref, token)
+        except (ModelError, SourceError) as error:
+            wrong(error)
+        try:
+            _check_offers(world.catalog, request, warnings)
+            if request.max_price is not None and not request.place.local:
+                picked = narrowed(world, request, warnings, ask=strict)
+        except (OfferError, CloudError) as error:
+            wrong(error)
+    else:
+        facts = _measured(world, ref, token)
+        spec, picked = facts.spec, chosen(world, request, facts, warnings, ask=strict)
     machine = world.engines.machine() if request.place.local else None
     if ref.where is Where.HUB and world.environ.get(HUB_TOKEN) and token is None and machine is None:
         warnings.append(
             f"Your {HUB_TOKEN} stays here: a gated model needs it there, by --secret {HUB_TOKEN}."
         )
-    decided = make_plan(request, spec, machine)
+    decided = make_plan(request, spec, machine, picked)
     return Planned(plan=checked(decided, world.options(decided.engine)), warnings=tuple(warnings))
+
+
+def _measured(world: World, ref: ModelRef, token: Secret | None) -> Facts:
+    """What the model's memory depends on. No machine can be chosen by a guess."""
+    try:
+        return world.models.measure(ref, token)
+    except SourceError as error:
+        raise accelerator_wanted(f"the model cannot be looked at. {error.message}") from error
 
 
 def _check_offers(catalog: Catalog, request: Request, warnings: list[str]) -> None:

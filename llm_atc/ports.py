@@ -13,6 +13,8 @@ from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.command_line import OptionSets
 from llm_atc.plan.engine import Machine, Pin
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
+from llm_atc.plan.model_facts import Facts
+from llm_atc.plan.offers import Catalogue
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
@@ -107,6 +109,9 @@ class Target(Protocol):
 class TargetForMoney(Target, Protocol):
     """A target whose machines cost money."""
 
+    def clouds(self, cloud: str | None) -> tuple[str, ...]:
+        """The clouds that can be used now, or the one asked for. Raises CloudNotReady when there is none."""
+
     def quote(self, plan: Plan) -> Quote:
         """What `launch` would take, without taking it.
 
@@ -136,6 +141,9 @@ class Models(Protocol):
 
     def look(self, ref: ModelRef, token: Secret | None) -> ModelSpec:
         """See ModelSource.look; the place is chosen by the reference."""
+
+    def measure(self, ref: ModelRef, token: Secret | None) -> Facts:
+        """Look, and read its files' headers too: what its memory depends on. Raises what look raises."""
 
     def fetch(self, model: ModelSpec, report: Reporter) -> str:
         """Bring a bucket's checkpoint to this machine, and return what an engine here is to load.
@@ -174,6 +182,18 @@ class Sold:
 
 class Catalog(Protocol):
     """What clouds sell."""
+
+    def read(self, clouds: tuple[str, ...] = ()) -> Catalogue:
+        """Every machine with a known accelerator that is sold: as read some hours ago, or anew.
+
+        Of the clouds that SkyPilot may use, and of `clouds`; of all where nobody knows which it may use.
+
+        Newer ones that cannot be had leave the old ones, marked stale. Raises CloudError when there are none
+        at all. Blocks for a minute at most, and for no time while what was read is fresh.
+        """
+
+    def kept(self) -> Catalogue | None:
+        """What was read last, however old, at once; None when nothing ever was."""
 
     def check(self, place: Place, accelerator: Accelerator) -> Sold:
         """Whether this cloud sells it there. Raises OfferError when the region or zone is not that cloud's,

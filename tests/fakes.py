@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llm_atc.access import Secret
-from llm_atc.errors import AtcError
+from llm_atc.errors import AtcError, CloudError
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.architecture import Architecture, Unknown
 from llm_atc.plan.engine import Machine, Pin
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
+from llm_atc.plan.model_facts import Facts
+from llm_atc.plan.offers import Catalogue
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
+from llm_atc.plan.weights import Weights
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold, World
 from llm_atc.store.database import Database
 from llm_atc.store.engine_options import engine_options
@@ -93,10 +97,17 @@ class FakeTarget:
         self.unseen: AtcError | None = None
         self.during_launch: Callable[[], None] = lambda: None
         self.down_leaves: Observation = ABSENT
+        self.usable: tuple[str, ...] = ("aws", "gcp")
+        self.no_clouds: AtcError | None = None
         self.log: tuple[str, ...] = ()
         self.logs_raise: AtcError | None = None
         self.log_first = False
         self._log_read = threading.Event()
+
+    def clouds(self, cloud: str | None) -> tuple[str, ...]:
+        if self.no_clouds is not None:
+            raise self.no_clouds
+        return (cloud,) if cloud else self.usable
 
     def quote(self, plan: Plan) -> Quote:
         return Quote(resources=f"{plan.place} {plan.accelerators[0]}", hourly=1.5)
@@ -144,9 +155,11 @@ class FakeTarget:
 
 
 class FakeModels:
-    """Models that are all there; `specs` says more of some, `raises` is raised for every one."""
+    """Models that are all there, of one shape; `specs` says more of some, `raises` is raised for all."""
 
     def __init__(self) -> None:
+        self.architecture: Architecture | Unknown = Unknown(name="New", reason="it is new")
+        self.weights = Weights(bytes=0, parameters=0)
         self.specs: dict[str, ModelSpec] = {}
         self.raises: AtcError | None = None
         self.looked: list[tuple[ModelRef, str | None]] = []
@@ -157,16 +170,34 @@ class FakeModels:
             raise self.raises
         return self.specs.get(ref.location, ModelSpec(ref=ref, looked=True))
 
+    def measure(self, ref: ModelRef, token: Secret | None) -> Facts:
+        spec = self.look(ref, token)
+        return Facts(spec=spec, architecture=self.architecture, weights=self.weights)
+
     def fetch(self, model: ModelSpec, report: Reporter) -> str:
         return model.ref.location
 
 
 class FakeCatalog:
-    """A Catalog that sells everything, but for what `sold` says and unless `raises` is set."""
+    """A Catalog that sells everything, but for what `sold` says and unless `raises` is set.
+
+    `catalogue` is what it has read; `reads` are the clouds that it was asked for, each time.
+    """
 
     def __init__(self) -> None:
+        self.catalogue: Catalogue | None = None
+        self.reads: list[tuple[str, ...]] = []
         self.sold: dict[Accelerator, Sold] = {}
         self.raises: AtcError | None = None
+
+    def read(self, clouds: tuple[str, ...] = ()) -> Catalogue:
+        self.reads.append(clouds)
+        if self.catalogue is None:
+            raise CloudError("No catalogue.")
+        return self.catalogue
+
+    def kept(self) -> Catalogue | None:
+        return self.catalogue
 
     def check(self, place: Place, accelerator: Accelerator) -> Sold:
         if self.raises is not None:

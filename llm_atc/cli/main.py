@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import llm_atc
-from llm_atc.cli import checkpoints, engines, fit, generate, lifecycle, parse, serve, status
+from llm_atc.cli import accelerators, checkpoints, engines, fit, generate, lifecycle, parse, serve, status
 from llm_atc.cli.options import Invocation
 from llm_atc.errors import AtcError
 
@@ -33,6 +33,7 @@ app.command("restart")(lifecycle.restart)
 app.command("down")(lifecycle.down)
 app.command("generate")(generate.generate)
 app.command("fit")(fit.fit)
+app.command("accelerators")(accelerators.accelerators)
 app.command("parse")(parse.parse)
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(engines.app, name="engines")

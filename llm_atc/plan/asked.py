@@ -44,6 +44,8 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
         name=check_name(name) if name else None,
         place=read_place(said["cloud.name"], said["cloud.region"], said["cloud.zone"]),
         accelerators=read_accelerators(said["resources.accelerators"] or ()),
+        max_price=said["resources.max_price"],
+        concurrency=said["resources.concurrency"],
         engine=read_engine(said["serve.backend"]),
         engine_args=engine_args,
         envs=tuple(plain.items()),

@@ -19,12 +19,19 @@ def checked(plan: Plan, known: OptionSet) -> Plan:
     """
     if plan.pin.version != known.version:
         return plan
+    arguments, notes = _completed(plan, plan.arguments, known)
+    sets = tuple(
+        replace(one, arguments=_completed(plan, one.arguments, known)[0]) for one in plan.by_accelerator
+    )
+    return replace(plan, arguments=arguments, by_accelerator=sets, notes=(*plan.notes, *notes))
+
+
+def _completed(
+    plan: Plan, arguments: tuple[str, ...], known: OptionSet
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The arguments with what their own need, and the notes on that."""
     model = (plan.checkpoint,) if plan.engine is EngineName.VLLM else ()  # vLLM wants it to come first
-    read = parse_words((*model, *plan.arguments), known)
+    read = parse_words((*model, *arguments), known)
     found = check(read, known)
     added = {name: value for name, value in found.options.items() if name not in read.options}
-    return replace(
-        plan,
-        arguments=(*plan.arguments, *option_words(added, known)),
-        notes=(*plan.notes, *found.notes),
-    )
+    return (*arguments, *option_words(added, known)), found.notes

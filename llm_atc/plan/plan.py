@@ -10,6 +10,8 @@ from llm_atc.plan import llama_cpp, vllm
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.engine import EngineName, Machine, Pin
 from llm_atc.plan.model import Format, ModelSpec, Where
+from llm_atc.plan.offers import Choice
+from llm_atc.plan.picking import Picked
 from llm_atc.plan.places import Place
 from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, name_for
 
@@ -25,6 +27,7 @@ RESERVED = frozenset(
         "ENGINE_VERSION",
         "ENGINE_REQUIREMENTS",
         "ENGINE_ARGS",
+        "ENGINE_ARGS_BY_ACCELERATOR",
     }
     | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE}
 )
@@ -42,11 +45,21 @@ RUNS = {Format.HUGGING_FACE: EngineName.VLLM, Format.GGUF: EngineName.LLAMA_CPP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArgumentSet:
+    """The engine's arguments for a machine that turns out to have this accelerator."""
+
+    accelerator: Accelerator
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What will run, where, and how: decided, and holding no secret's value.
 
-    `arguments` follow the engine's own command and model; `accelerators` are in order of preference;
-    `notes` are decisions that a user may wonder about, a sentence each; `disk_size` is GiB.
+    `arguments` follow the engine's own command and model, those of a set in `by_accelerator` in their place
+    where there is one for the machine's accelerator; `accelerators` are in order of preference; `choices` are
+    the machines to try where llm-atc chose them; `notes` are decisions that a user may wonder about, a
+    sentence each; `disk_size` is GiB.
     """
 
     name: str
@@ -55,7 +68,9 @@ class Plan:
     engine: EngineName
     pin: Pin
     arguments: tuple[str, ...]
+    by_accelerator: tuple[ArgumentSet, ...] = ()
     accelerators: tuple[Accelerator, ...] = ()
+    choices: tuple[Choice, ...] = ()
     num_nodes: int = 1
     spot: bool = False
     disk_size: int | None = None
@@ -82,23 +97,31 @@ class Plan:
         return f"{folder}/{self.model.file}" if self.model.file else folder
 
 
-def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None) -> Plan:
-    """Decide everything. `machine` is this one, for a plan that runs here; None plans for a cloud.
+def make_plan(
+    request: Request, model: ModelSpec, machine: Machine | None = None, picked: Picked | None = None
+) -> Plan:
+    """Decide everything. `machine` is this one, for a plan that runs here; None plans for a cloud. `picked`
+    are the machines to try, where llm-atc has chosen them.
 
     Raises UsageError for flags that contradict each other, ModelUnservable when the chosen engine cannot
     load the model's format, OfferError when no pinned engine runs on the accelerator.
     """
     check_flags(request)
+    if picked is not None:
+        request = replace(request, accelerators=picked.accelerators)
+    if machine is None and not request.accelerators:
+        raise accelerator_wanted()
     engine = choose_engine(request.engine, model)
     match engine:
         case EngineName.VLLM:
-            pin, arguments, envs, notes = _plan_vllm(request, model, machine)
+            pin, arguments, envs, notes = _plan_vllm(request, model, machine, picked)
         case EngineName.LLAMA_CPP:
             pin, envs, notes = llama_cpp.PIN, request.envs, ()
             gpus = machine.gpus if machine else max((a.count for a in request.accelerators), default=0)
             arguments = llama_cpp.arguments(model, gpus=gpus)
         case _:
             assert_never(engine)
+    sets = _sets(request, engine, arguments, picked)
     names = [name for name, _ in request.secrets]
     if request.auth:
         names.append(key_variable(engine))
@@ -108,10 +131,12 @@ def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None
         model=model,
         engine=engine,
         pin=pin,
-        arguments=(*arguments, *request.engine_args),
+        arguments=sets[0].arguments if sets else (*arguments, *request.engine_args),
+        by_accelerator=sets if len(sets) > 1 else (),
         accelerators=request.accelerators,
+        choices=picked.choices if picked else (),
         num_nodes=request.num_nodes,
-        spot=request.spot,
+        spot=picked.choices[0].spot if picked else request.spot,
         disk_size=request.disk_size,
         image=request.image,
         port=request.port or DEFAULT_PORT,
@@ -120,7 +145,7 @@ def make_plan(request: Request, model: ModelSpec, machine: Machine | None = None
         secret_names=tuple(dict.fromkeys(names)),
         auth=request.auth,
         setup=request.setup,
-        notes=(*_choice(model), *notes),
+        notes=(*_choice(model), *notes, *(picked.notes if picked else ())),
     )
 
 
@@ -132,6 +157,33 @@ def _choice(model: ModelSpec) -> tuple[str, ...]:
     another = replace(model.ref, quantization=others[0])
     return (
         f"Of its quantizations {taken} is taken; there are also {', '.join(others)} (such as {another}).",
+    )
+
+
+def _sets(
+    request: Request, engine: EngineName, arguments: tuple[str, ...], picked: Picked | None
+) -> tuple[ArgumentSet, ...]:
+    """The whole arguments for each accelerator that was picked, the first choice's first.
+
+    llama.cpp's differ in nothing but the context, and its task knows one set: the one that fits everywhere.
+    """
+    tuned = picked.tuned if picked else ()
+    if engine is EngineName.LLAMA_CPP:
+        tuned = tuple(sorted(tuned, key=lambda one: one.verdict.max_model_len)[:1])
+    return tuple(
+        ArgumentSet(
+            accelerator=one.verdict.accelerator,
+            arguments=(*arguments, *one.arguments, *request.engine_args),
+        )
+        for one in tuned
+    )
+
+
+def accelerator_wanted(why: str | None = None) -> UsageError:
+    """The error where llm-atc cannot choose an accelerator by itself, and the user has named none."""
+    return UsageError(
+        "On a cloud, say which accelerator the model is to run on" + (f": {why}" if why else "."),
+        hint="--accelerator L4:1   (or --cloud local for this machine)",
     )
 
 
@@ -154,15 +206,12 @@ def check_flags(request: Request) -> None:
             f"--disk-size {request.disk_size} (GiB) does not hold the machine's own software and an engine.",
             hint="--disk-size 256",
         )
+    _check_wishes(request)
     if not request.place.local:
-        if not request.accelerators:
-            raise UsageError(
-                "On a cloud, say which accelerator the model is to run on.",
-                hint="--accelerator L4:1   (or --cloud local for this machine)",
-            )
         return
     for flag, given in (
         ("--accelerator", bool(request.accelerators)),
+        ("--max-price", request.max_price is not None),
         ("--spot", request.spot),
         ("--disk-size", request.disk_size is not None),
         ("--image", request.image is not None),
@@ -172,6 +221,15 @@ def check_flags(request: Request) -> None:
             raise UsageError(
                 f"{flag} is for a cloud: --cloud local is this machine.", hint=f"leave {flag} away"
             )
+
+
+def _check_wishes(request: Request) -> None:
+    if request.max_price is not None and not request.max_price > 0:
+        raise UsageError(f"--max-price {request.max_price} is no price.", hint="--max-price 1.50")
+    if request.concurrency < 1:
+        raise UsageError(
+            f"--concurrency {request.concurrency} is not a number of requests.", hint="--concurrency 8"
+        )
 
 
 def check_engine_args(words: tuple[str, ...]) -> None:
@@ -203,7 +261,9 @@ def key_variable(engine: EngineName) -> str:
 VllmPlan = tuple[Pin, tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]
 
 
-def _plan_vllm(request: Request, model: ModelSpec, machine: Machine | None) -> VllmPlan:
+def _plan_vllm(
+    request: Request, model: ModelSpec, machine: Machine | None, picked: Picked | None
+) -> VllmPlan:
     if machine is not None:
         return _plan_vllm_here(request, model, machine)
     pinned = vllm.pin_for(request.accelerators)
@@ -214,7 +274,8 @@ def _plan_vllm(request: Request, model: ModelSpec, machine: Machine | None) -> V
             f"{'.'.join(map(str, vllm.PINS[-1].lowest))}.",
             hint="--accelerator T4:1",
         )
-    arguments = vllm.arguments(model, tensor_parallel=_tensor_parallel(request))
+    tuned = picked is not None and bool(picked.tuned)  # what differs by accelerator is settled there
+    arguments = vllm.arguments(model, tensor_parallel=1 if tuned else _tensor_parallel(request))
     notes = [pinned.why] if pinned.why else []
     if pinned.why and len(request.accelerators) > 1:
         notes.append(f"vLLM {pinned.pin.version} then runs on whichever of these accelerators is had.")
@@ -222,7 +283,7 @@ def _plan_vllm(request: Request, model: ModelSpec, machine: Machine | None) -> V
         notes.append("Several machines run one model through Ray: this has not been tried on real machines.")
     if request.image:
         notes.append("A container image is used as it is: this has not been tried on real machines.")
-    return pinned.pin, (*arguments, *pinned.arguments), request.envs, tuple(notes)
+    return pinned.pin, (*arguments, *(() if tuned else pinned.arguments)), request.envs, tuple(notes)
 
 
 def _tensor_parallel(request: Request) -> int:

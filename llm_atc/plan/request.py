@@ -17,11 +17,14 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # SkyPilot's rule for cluster names: sky.utils.common_utils.check_cluster_name_is_valid.
 _CLUSTER = re.compile(r"[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
 DEFAULT_PORT = 8000
+# In the place of an accelerator: the cheapest on which the model fits.
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One `serve` as it was asked for; None means that the user left it to llm-atc."""
+    """One `serve` as it was asked for; None means that the user left it to llm-atc, and so does no
+    accelerator. `concurrency` is how many requests are to fit at once, `max_price` US dollars an hour."""
 
     model: str
     source: str | None = None
@@ -29,6 +32,8 @@ class Request:
     name: str | None = None
     place: Place = field(default_factory=Place)
     accelerators: tuple[Accelerator, ...] = ()
+    max_price: float | None = None
+    concurrency: int = 1
     engine: EngineName | None = None
     engine_args: tuple[str, ...] = ()
     envs: tuple[tuple[str, str], ...] = ()
@@ -93,8 +98,18 @@ def part_secrets(envs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Sec
 
 
 def read_accelerators(texts: Iterable[str]) -> tuple[Accelerator, ...]:
-    """Accelerators in order of preference: the flag repeated, or separated by commas; each once."""
+    """Accelerators in order of preference: the flag repeated, or separated by commas; each once.
+
+    `auto` stands alone, and for none: llm-atc then chooses. Raises UsageError.
+    """
     parts = [part for text in texts for part in text.split(",")]
+    if AUTO in [part.strip().lower() for part in parts]:
+        if len(parts) > 1:
+            raise UsageError(
+                f"--accelerator {AUTO} stands alone: it chooses from all of them.",
+                hint="--accelerator auto   or   --accelerator A100:1,L4:2",
+            )
+        return ()
     return tuple(dict.fromkeys(Accelerator.parse(part) for part in parts))
 
 

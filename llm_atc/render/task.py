@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from llm_atc.plan.engine import EngineName
@@ -42,6 +43,7 @@ def task(plan: Plan, template: Task, package: str) -> Task:
         "ENGINE_VERSION": plan.pin.version,
         "ENGINE_REQUIREMENTS": json.dumps([*plan.pin.requirements, *_beside(plan)]),
         "ENGINE_ARGS": json.dumps(list(plan.arguments)),
+        **_by_accelerator(plan),
         **dict(plan.envs),
     }
     filled["secrets"] = dict.fromkeys(plan.secret_names)
@@ -63,18 +65,46 @@ def _beside(plan: Plan) -> tuple[str, ...]:
     return ("ray[default]",) if plan.num_nodes > 1 else ()
 
 
+def _by_accelerator(plan: Plan) -> dict[str, str]:
+    """What the task reads once it knows which machine it got."""
+    sets = {str(one.accelerator): list(one.arguments) for one in plan.by_accelerator}
+    return {"ENGINE_ARGS_BY_ACCELERATOR": json.dumps(sets)} if sets else {}
+
+
 def _resources(plan: Plan) -> Task:
-    accelerators = [str(accelerator) for accelerator in plan.accelerators]
+    machines = _chosen(plan) if plan.choices else _named(plan)
     found: Task = {
-        "infra": plan.place.infra,
-        # A list is SkyPilot's way to say: in this order of preference.
-        "accelerators": accelerators[0] if len(accelerators) == 1 else accelerators,
-        "use_spot": plan.spot or None,
+        **machines,
         "disk_size": plan.disk_size,
         "image_id": plan.image,
         "ports": plan.port,
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _named(plan: Plan) -> Task:
+    accelerators = [str(accelerator) for accelerator in plan.accelerators]
+    return {
+        "infra": plan.place.infra,
+        # A list is SkyPilot's way to say: in this order of preference.
+        "accelerators": accelerators[0] if len(accelerators) == 1 else accelerators,
+        "use_spot": plan.spot or None,
+    }
+
+
+def _chosen(plan: Plan) -> Task:
+    """The machines that llm-atc chose, for SkyPilot to try one after the other, each in all of its zones."""
+    return {
+        "ordered": [
+            {
+                "infra": replace(plan.place, cloud=choice.offer.cloud, region=choice.offer.region).infra,
+                "instance_type": choice.offer.instance_type,
+                "accelerators": str(choice.offer.accelerator),
+                "use_spot": choice.spot,
+            }
+            for choice in plan.choices
+        ]
+    }
 
 
 def _file_mounts(plan: Plan, package: str) -> Task:

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from llm_atc.access import Secret
 from llm_atc.plan.model import ModelRef, ModelSpec, Where
+from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import name_for
 from llm_atc.ports import Reporter
@@ -44,6 +45,12 @@ class AllModels:
                     return look_in_bucket(ref, bucket)
             case _:
                 assert_never(ref.where)
+
+    def measure(self, ref: ModelRef, token: Secret | None) -> Facts:
+        """See Models.measure."""
+        from llm_atc.sources.tensors import read_facts
+
+        return read_facts(ref, token)
 
     def fetch(self, model: ModelSpec, report: Reporter) -> str:
         """See Models.fetch. A GGUF model's path is its file's."""

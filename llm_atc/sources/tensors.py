@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ from llm_atc.plan.gguf import CutShort, Gguf, read_gguf_header
 from llm_atc.plan.gguf_config import read_gguf_architecture
 from llm_atc.plan.model import Format, ModelRef, ModelSpec, Where
 from llm_atc.plan.model_config import read_architecture
+from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.quantization import parts_of
 from llm_atc.plan.tensors import BadHeader, Tensor, header_of, read_safetensors
 from llm_atc.plan.weights import Weights, of_sizes, of_tensors
@@ -31,15 +31,6 @@ Read = TypeVar("Read")
 THREADS = 8
 # A GGUF header holds the tokenizer: some megabytes.
 GGUF_FIRST, GGUF_MOST = 1024 * 1024, 256 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """A model as memory sees it."""
-
-    spec: ModelSpec
-    architecture: Architecture | Unknown
-    weights: Weights
 
 
 def read_facts(ref: ModelRef, token: Secret | None = None) -> Facts:

@@ -6,25 +6,65 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from llm_atc.errors import AtcError, CloudError, OfferError
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.offers import Catalogue, sells
 from llm_atc.plan.places import CLOUDS, Place
-from llm_atc.ports import Sold
+from llm_atc.ports import Clock, Sold
+from llm_atc.targets.catalogue_file import load, save
 from llm_atc.targets.sky_client import first_line, sky_quiet
+from llm_atc.targets.sky_prices import read_catalogue
 
 T = TypeVar("T")
 SECONDS = 10.0
+READ_SECONDS = 60.0
+# As long as SkyPilot itself takes a catalogue for new.
+FRESH = 7 * 3600.0
 NEAREST = 3
 # Kubernetes, Slurm and SSH machines are the user's own, and in no catalogue.
 LISTED = tuple(cloud for cloud in CLOUDS if cloud not in ("kubernetes", "slurm", "ssh"))
 
 
 class SkyCatalog:
-    """The Catalog. SkyPilot fetches what it lacks from the network, so every look has a time limit."""
+    """The Catalog. SkyPilot fetches what it lacks from the network, so every look has a time limit.
+
+    What was read is kept in `file`, and used as it is while it is fresh.
+    """
+
+    def __init__(self, file: Path, clock: Clock) -> None:
+        self._file = file
+        self._clock = clock
+
+    def read(self, clouds: tuple[str, ...] = ()) -> Catalogue:
+        kept = self._fresh()
+        if kept is not None and set(clouds) & set(LISTED) <= set(kept.covers):
+            return kept
+        try:
+            with sky_quiet():
+                found = within(READ_SECONDS, lambda: read_catalogue(LISTED, clouds, self._clock.now()))
+        except CloudError as error:
+            old = load(self._file)
+            if old is None:
+                raise
+            return replace(old, stale=error.message)
+        save(self._file, found)
+        return found
+
+    def kept(self) -> Catalogue | None:
+        return load(self._file)
+
+    def _fresh(self) -> Catalogue | None:
+        kept = load(self._file)
+        return kept if kept is not None and 0 <= self._clock.now() - kept.read < FRESH else None
 
     def check(self, place: Place, accelerator: Accelerator) -> Sold:
+        kept = self._fresh()
+        if kept is not None and sells(kept.offers, place, accelerator):
+            return Sold(exact=True)
         with sky_quiet():  # loads SkyPilot, which is not what the limit is for
             return within(SECONDS, lambda: _check(place, accelerator))
 

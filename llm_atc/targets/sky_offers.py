@@ -14,7 +14,7 @@ def best_offer(sky: Any, wishes: Iterable[Any], cloud: str | None, machines: int
 
     `wishes` are SkyPilot's resources in order of preference. Raises CloudNotReady, ProvisionFailed.
     """
-    clouds = _enabled(sky, cloud)
+    clouds = usable_clouds(sky, cloud)
     for wish in wishes:
         offers = [offer for name in clouds for offer in _offers(sky, name, wish, machines)]
         if offers:
@@ -49,7 +49,7 @@ def _in(resources: Any) -> str:
     return region + "".join(f" {name}:{count}" for name, count in (resources.accelerators or {}).items())
 
 
-def _enabled(sky: Any, cloud: str | None) -> tuple[str, ...]:
+def usable_clouds(sky: Any, cloud: str | None) -> tuple[str, ...]:
     """The clouds that SkyPilot may use, or the one asked for; it looks again before the answer is no."""
 
     from sky.client import sdk

@@ -15,7 +15,7 @@ from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
 from llm_atc.targets.sky_client import LineStream, sky_quiet
-from llm_atc.targets.sky_offers import best_offer, hourly_cost
+from llm_atc.targets.sky_offers import best_offer, hourly_cost, usable_clouds
 
 Document = Callable[[Plan], str]
 _LIVE_REQUESTS = ("PENDING", "RUNNING")
@@ -50,6 +50,10 @@ class SkyVm:
                         f"{plan.name} got no machine within {timeout:.0f} seconds; the attempt was ended.",
                         hint="llm-atc serve … --timeout 7200   (or another --region)",
                     ) from error
+
+    def clouds(self, cloud: str | None) -> tuple[str, ...]:
+        with sky_quiet() as sky:
+            return usable_clouds(sky, cloud)
 
     def quote(self, plan: Plan) -> Quote:
         with sky_quiet() as sky:

@@ -14,9 +14,10 @@ from examples.make_tiny_model import make
 from llm_atc.errors import ModelGated, ModelUnservable, SourceError
 from llm_atc.plan.architecture import Architecture, Attention, Unknown
 from llm_atc.plan.model import ModelRef
+from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.tensors import LENGTH_BYTES
 from llm_atc.sources.models import AllModels
-from llm_atc.sources.tensors import Facts, _on_disk, read_facts
+from llm_atc.sources.tensors import _on_disk, read_facts
 from tests.hub import Hub
 from tests.source_fixtures import Place, put_directory
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import llm_atc
+from examples.make_tiny_model import make
 from tests.offline import llm_atc as run
 from tests.offline import offline_environment
 from tests.sky_here import check_schema, read_task
@@ -49,6 +50,14 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "container_image": (
         *split(f"{VICUNA} --accelerator L4:1 -c boxed --image docker:vllm/vllm-openai:v0.32.0"),
     ),
+    "the_cheapest_that_fits": (
+        *split("--name TINY -c cheap --cloud aws --max-price 0.9 --spot --concurrency 8"),
+        *split("-- --max-model-len 2000"),
+    ),
+    "named_within_a_price": (
+        *split("--name TINY -c fixed --accelerator A100:1,L4:2 --cloud gcp --region us-central1"),
+        *split("--max-price 3.80"),
+    ),
 }
 
 
@@ -58,12 +67,19 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return offline_environment(tmp_path_factory.mktemp("home"))
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model on this machine, which can be looked at: TINY in the commands and in the files."""
+    return str(make(tmp_path_factory.mktemp("models") / "tiny"))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_dry_run_prints_the_task_of_its_golden_file(name: str, offline: dict[str, str]) -> None:
-    done = run(offline, "serve", *_with_dry_run(COMMANDS[name]))
+def test_dry_run_prints_the_task_of_its_golden_file(name: str, offline: dict[str, str], tiny: str) -> None:
+    words = (word.replace("TINY", tiny) for word in _with_dry_run(COMMANDS[name]))
+    done = run(offline, "serve", *words)
     assert done.returncode == 0, done.stderr
     assert "<token>" not in done.stdout + done.stderr
-    printed = done.stdout.replace(PACKAGE, "PACKAGE")
+    printed = done.stdout.replace(PACKAGE, "PACKAGE").replace(tiny, "TINY")
     golden = HERE / f"{name}.yaml"
     if os.environ.get("LLM_ATC_UPDATE_GOLDEN"):
         golden.write_text(printed)
@@ -77,7 +93,7 @@ def _with_dry_run(words: tuple[str, ...]) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_skypilot_accepts_the_golden_file(name: str) -> None:
-    text = (HERE / f"{name}.yaml").read_text().replace("PACKAGE", PACKAGE)
+    text = (HERE / f"{name}.yaml").read_text().replace("PACKAGE", PACKAGE).replace("TINY", PACKAGE)
     check_schema(yaml.safe_load(text))
     secrets = dict.fromkeys(yaml.safe_load(text).get("secrets", {}), "value")
     assert set(read_task(yaml.safe_load(text), secrets).secrets) == set(secrets)

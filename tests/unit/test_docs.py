@@ -70,7 +70,7 @@ def test_every_command_that_is_shown_can_be_typed(page: str, text: str) -> None:
         ModelRef.parse(model, options["model_source"])
         place = read_place(options["cloud_name"], options["cloud_region"], options["cloud_zone"])
         accelerators = read_accelerators(options["resources_accelerators"] or ())
-        assert bool(accelerators) is not place.local
+        assert not (accelerators and place.local)
         assert options["deployment_name"] is None or check_name(options["deployment_name"])
 
 

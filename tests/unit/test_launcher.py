@@ -329,6 +329,6 @@ def test_nothing_is_launched_for_money_that_was_not_ordered(fakes: Fakes) -> Non
 
     with pytest.raises(Declined):
         launcher.serve(fakes.world, CLOUD, fakes.report, confirm=yes, order=refuse)
-    assert "for $1.50 an hour?" in asked[0]
+    assert "for $1.50 an hour ($36.00 a day)?" in asked[0]
     assert fakes.cloud.launched == []
     assert fakes.world.store.all() == ()

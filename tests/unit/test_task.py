@@ -141,6 +141,7 @@ def test_a_plan_fills_the_structure() -> None:
         "ENGINE_VERSION": "0.32.0",
         "ENGINE_REQUIREMENTS": '["vllm==0.32.0"]',
         "ENGINE_ARGS": arguments,
+        "ENGINE_ARGS_BY_ACCELERATOR": "{}",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "DEBUG",
     }

@@ -231,6 +231,54 @@ def test_the_first_of_several_machines_serves_on_all(machine: Machine) -> None:
     assert [told.arguments[:2] for told in machine.calls("ray")] == [["start", "--head"], ["status"]]
 
 
+SETS = {
+    "T4:1": ["--dtype", "half"],
+    "L4:1": ["--a-b", "two words", "$(touch owned)"],
+    "L40S:1": ["--large"],
+    "A100:1": ["--forty"],
+    "A100-80GB:1": ["--eighty"],
+    "RTX6000-Ada:1": ["--ada"],
+    "RTX6000:1": ["--turing"],
+    "L4:2": ["--tensor-parallel-size", "2"],
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "count", "arguments"),
+    [
+        ("Tesla T4, 15360", "1", SETS["T4:1"]),
+        ("NVIDIA L4, 23034", "1", SETS["L4:1"]),
+        ("NVIDIA L40S, 46068", "1", SETS["L40S:1"]),
+        ("NVIDIA A100-SXM4-40GB, 40960", "1", SETS["A100:1"]),
+        ("NVIDIA A100-SXM4-80GB, 81920", "1", SETS["A100-80GB:1"]),
+        ("NVIDIA RTX 6000 Ada Generation, 49140", "1", SETS["RTX6000-Ada:1"]),
+        ("Quadro RTX 6000, 24576", "1", SETS["RTX6000:1"]),
+        ("NVIDIA L4, 23034\nNVIDIA L4, 23034", "2", SETS["L4:2"]),
+        ("NVIDIA H100 80GB HBM3, 81559", "1", ["--planned", "first"]),  # none of them
+        ("no such device", "1", ["--planned", "first"]),
+    ],
+)
+def test_the_options_are_those_of_the_accelerator_that_the_machine_really_has(
+    machine: Machine, told: str, count: str, arguments: list[str]
+) -> None:
+    machine.put(machine.programs / "nvidia-smi", f"#!/bin/sh\ncat <<END\n{told}\nEND\n")
+    call = serve(
+        machine,
+        ENGINE_ARGS='["--planned", "first"]',
+        ENGINE_ARGS_BY_ACCELERATOR=json.dumps(SETS),
+        SKYPILOT_NUM_GPUS_PER_NODE=count,
+    )
+    assert call.arguments[-len(arguments) :] == arguments
+    assert call.arguments.count("--tensor-parallel-size") == int(count) - 1
+    assert not (machine.home / "owned").exists()
+
+
+def test_their_number_alone_tells_accelerators_apart_where_nothing_else_does(machine: Machine) -> None:
+    sets = {"A100:1": ["--large"], "L4:2": ["--tensor-parallel-size", "2"]}
+    call = serve(machine, ENGINE_ARGS_BY_ACCELERATOR=json.dumps(sets), SKYPILOT_NUM_GPUS_PER_NODE="2")
+    assert call.arguments[-2:] == ["--tensor-parallel-size", "2"]
+
+
 def test_the_other_machines_join_the_first(machine: Machine) -> None:
     loaded = load_template(SEVERAL_MACHINES)
     ran = machine.run(loaded["run"], loaded["envs"] | loaded["secrets"] | cluster(machine, rank=1))
