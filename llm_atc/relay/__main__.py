@@ -16,6 +16,7 @@ from llm_atc.access import read_key
 from llm_atc.errors import AtcError, UsageError
 from llm_atc.relay.config import Address, Config, Limits, read_default, read_keys
 from llm_atc.relay.server import Relay
+from llm_atc.relay.tls import read_tls
 
 KEY_VARIABLE = "LLM_ATC_RELAY_KEYS"
 
@@ -32,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
         help="the variable that holds the keys, with commas between (default: %(default)s)",
     )
     made.add_argument("--no-auth", action="store_true", help="let everybody in")
+    made.add_argument(
+        "--tls-env", metavar="NAME", help="the variable that holds key and certificate (PEM) in base64"
+    )
     made.add_argument(
         "--upstream-key-env", metavar="NAME", help="the variable that holds the engine's own key"
     )
@@ -83,6 +87,7 @@ def read_config(words: list[str] | None = None) -> Config:
         defaults=defaults,
         limits=limits,
         idle_exit=given.idle_exit,
+        tls=None if given.tls_env is None else read_tls(os.environ, given.tls_env),
     )
 
 
@@ -97,7 +102,8 @@ async def serve(config: Config) -> None:
     await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
     if told.done():
         address = replace(config.listen, port=told.result())
-        sys.stderr.write(f"relay: http://{address} -> http://{config.upstream}\n")
+        scheme = "http" if config.tls is None else "https"
+        sys.stderr.write(f"relay: {scheme}://{address} -> http://{config.upstream}\n")
         sys.stderr.flush()
     told.cancel()
     await running

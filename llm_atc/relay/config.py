@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -56,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that a relay is told. No keys: every request passes."""
+    """Everything that a relay is told. No keys: every request passes. No `tls`: plain HTTP."""
 
     upstream: Address
     listen: Address
@@ -65,6 +66,7 @@ class Config:
     defaults: Mapping[str, object] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     idle_exit: float | None = None
+    tls: ssl.SSLContext | None = None
 
 
 def read_keys(environment: Mapping[str, str], name: str) -> tuple[Secret, ...]:

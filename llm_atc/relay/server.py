@@ -46,9 +46,14 @@ class Relay:
     async def run(self) -> None:
         """Serve until `stop()`, or until it was idle for as long as `idle_exit` says; then drain."""
         loop = asyncio.get_running_loop()
-        listen = self.config.listen
+        listen, tls = self.config.listen, self.config.tls
         server = await loop.create_server(
-            lambda: ClientConnection(self), listen.host, listen.port, backlog=BACKLOG
+            lambda: ClientConnection(self),
+            listen.host,
+            listen.port,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=self.config.limits.header_seconds if tls else None,
         )
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
