@@ -2,7 +2,11 @@
 
     AtcError                      exit code 1
     ├── UsageError                exit code 2: what was typed cannot be read
+    ├── ConfigError               what a configuration file says cannot be read
+    │   ├── VariableError         what an environment variable says cannot be read
+    │   └── ConfigConflict        each can be read, and all layers together make no sense
     ├── ModelError                the model itself
+    │   ├── ModelNotSaid          nobody said which model
     │   ├── ModelNotFound         no such repository, directory or object
     │   ├── ModelGated            it exists, and this token may not read it
     │   └── ModelUnservable       it exists, and no engine here can run it
@@ -18,6 +22,7 @@
     │   ├── NotReady              it did not answer in time
     │   └── EngineFailed          the engine ended before it answered
     ├── EngineError               an engine on this machine: install, port, executable
+    │   └── EngineAbsent          no engine of that name is installed
     ├── BatchError                a batch of requests: its input, its output, or lines that failed
     ├── SecretMissing             a secret has a name and no value
     ├── Declined                  the user said no
@@ -30,9 +35,13 @@ from __future__ import annotations
 
 
 class AtcError(Exception):
-    """Something a user can understand and mend: `message` says what, `hint` is the command that helps."""
+    """Something a user can understand and mend: `message` says what, `hint` is the command that helps.
+
+    `stage` names how far the command had come, where that helps to find the cause.
+    """
 
     exit_code = 1
+    stage = ""
 
     def __init__(self, message: str, *, hint: str | None = None, details: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -47,12 +56,38 @@ class UsageError(AtcError):
     exit_code = 2
 
 
+class ConfigError(AtcError):
+    """What a configuration file says cannot be read; the message names file, line and column."""
+
+    stage = "configuration file"
+
+
+class VariableError(ConfigError):
+    """What an environment variable says cannot be read; the message names it."""
+
+    stage = "environment"
+
+
+class ConfigConflict(ConfigError):
+    """Every layer can be read, and what they make together cannot be served."""
+
+    stage = "merged validation"
+
+
 class ModelError(AtcError):
     """The model cannot be served as asked."""
 
 
+class ModelNotSaid(ModelError):
+    """Neither the command line nor any configuration says which model."""
+
+    stage = "missing model"
+
+
 class ModelNotFound(ModelError):
     """No repository, directory or object of that name."""
+
+    stage = "missing model"
 
 
 class ModelGated(ModelError):
@@ -102,13 +137,25 @@ class DeploymentBusy(DeploymentError):
 class NotReady(DeploymentError):
     """The endpoint did not answer in time."""
 
+    stage = "start-up"
+
 
 class EngineFailed(DeploymentError):
     """The engine ended before it answered."""
 
+    stage = "start-up"
+
 
 class EngineError(AtcError):
     """An engine cannot be installed or started on this machine."""
+
+    stage = "start-up"
+
+
+class EngineAbsent(EngineError):
+    """No engine of that name is installed on this machine."""
+
+    stage = ""
 
 
 class BatchError(AtcError):

@@ -6,17 +6,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm_atc.errors import ConfigError
+
+CONFIG_VARIABLE = "LLM_ATC_CONFIG"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`home` holds state, secrets, engines, models and logs; `environ` is the environment as it was found."""
+    """`home` holds state, secrets, engines, models and logs; `config` is the user's own settings of launches;
+    `environ` is the environment as it was found."""
 
     home: Path
+    config: Path
     environ: Mapping[str, str]
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Settings:
-        """`LLM_ATC_HOME` moves the home, which is `~/.llm-atc` otherwise."""
+        """`LLM_ATC_HOME` moves the home, which is `~/.llm-atc` otherwise; `LLM_ATC_CONFIG` the configuration,
+        which is `llm-atc/config.yaml` in `$XDG_CONFIG_HOME` or `~/.config` otherwise."""
         given = environ.get("LLM_ATC_HOME")
         home = Path(given) if given else Path.home() / ".llm-atc"
-        return cls(home=home.expanduser().absolute(), environ=environ)
+        return cls(home=home.expanduser().absolute(), config=_config(environ), environ=environ)
+
+    def existing_config(self) -> Path:
+        """The path of the configuration. ConfigError when a variable names one that is not there."""
+        if self.environ.get(CONFIG_VARIABLE) and not self.config.exists():
+            raise ConfigError(
+                f"{CONFIG_VARIABLE} names {self.config}, which is not there.", hint="llm-atc config init"
+            )
+        return self.config
+
+
+def _config(environ: Mapping[str, str]) -> Path:
+    if given := environ.get(CONFIG_VARIABLE):
+        return Path(given).expanduser().absolute()
+    base = Path(environ.get("XDG_CONFIG_HOME") or "")
+    folder = base if base.is_absolute() else Path.home() / ".config"
+    return folder / "llm-atc" / "config.yaml"

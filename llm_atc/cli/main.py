@@ -11,6 +11,7 @@ import typer
 import llm_atc
 from llm_atc.cli import accelerators, checkpoints, engines, fit, generate, lifecycle, parse, serve, status
 from llm_atc.cli.options import Invocation
+from llm_atc.cli.request import laid_at_its_source
 from llm_atc.errors import AtcError
 
 DEBUG = "LLM_ATC_DEBUG"
@@ -65,8 +66,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     try:
         command.main(args=words, prog_name="llm-atc", obj=Invocation(engine_args=engine_args))
     except AtcError as error:
-        show_error(error)
-        sys.exit(error.exit_code)
+        told = laid_at_its_source(error)
+        show_error(told)
+        sys.exit(told.exit_code)
     except BrokenPipeError:
         # The reader of our output went away, as `| head` does: that is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -88,7 +90,8 @@ def show_error(error: AtcError) -> None:
     from llm_atc.cli.output import talk
 
     console = talk()
-    console.print(f"[bold red]Error:[/] {_plain(error.message)}")
+    stage = f"{error.stage}: " if error.stage else ""
+    console.print(f"[bold red]Error:[/] {stage}{_plain(error.message)}")
     for line in error.details:
         console.print(f"  {_plain(line)}", style="dim" if line != error.details[-1] else None)
     if error.hint:

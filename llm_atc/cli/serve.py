@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llm_atc.cli.options import AsJson, DetachRun, DetachSetup, Invocation, Timeout, Yes, asking
-from llm_atc.cli.request import ask, takes_request, with_model
-from llm_atc.plan.keys import NOTHING, Values
+from llm_atc.cli.request import NOTHING_TYPED, Typed, ask, takes_request, with_model
 
 if TYPE_CHECKING:
     from llm_atc.plan.plan import Plan
@@ -27,7 +26,7 @@ def serve(
         str | None,
         typer.Argument(metavar="MODEL", help="The model: the same as --name.", show_default=False),
     ] = None,
-    typed: Values = NOTHING,
+    typed: Typed = NOTHING_TYPED,
     detach_setup: DetachSetup = False,
     detach_run: DetachRun = False,
     foreground: Annotated[

@@ -11,7 +11,7 @@ from typing import assert_never
 from llm_atc.engines import llama_cpp, vllm
 from llm_atc.engines.folder import MARKER, read_marker
 from llm_atc.engines.machine import read_machine
-from llm_atc.errors import EngineError
+from llm_atc.errors import EngineAbsent, EngineError
 from llm_atc.folders import held
 from llm_atc.plan.engine import EngineName, Machine, Pin
 from llm_atc.ports import Reporter
@@ -70,10 +70,10 @@ class EnginesHere:
     def remove(self, environment: str) -> None:
         """Remove one environment, by the name that `installed` gives it; waits while it is being installed.
 
-        Raises EngineError when there is none of that name.
+        Raises EngineAbsent when there is none of that name.
         """
         if environment not in {one.environment for one in self.installed()}:
-            raise EngineError(f"No engine is installed as {environment!r}.", hint="llm-atc engines list")
+            raise EngineAbsent(f"No engine is installed as {environment!r}.", hint="llm-atc engines list")
         folder = self._root / environment
         if folder.is_symlink():
             folder.unlink()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_atc.access import Secret, read_key
-from llm_atc.errors import UsageError
+from llm_atc.errors import ModelNotSaid, UsageError
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.layers import Settled
 from llm_atc.plan.places import read_place
@@ -29,7 +29,9 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
     """
     said: dict[str, Any] = {name: one.value for name, one in settled.items()}
     if not said["model.name"]:
-        raise UsageError("Say which model.", hint="llm-atc serve --name Qwen/Qwen3-0.6B …")
+        raise ModelNotSaid(
+            "Say which model.", hint="llm-atc serve --name Qwen/Qwen3-0.6B …   (or model.name in a --config)"
+        )
     if not said["server.auth"] and said["server.api_key"]:
         raise UsageError("--no-auth and --api-key contradict each other.", hint="leave one away")
     plain, moved = part_secrets(read_pairs(said["envs"] or (), environ, flag="--envs"))

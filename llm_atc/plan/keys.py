@@ -17,10 +17,12 @@ NOTHING: Values = {}
 
 
 class Kind(StrEnum):
-    """What a setting holds. TEXTS is a list of texts; PAIRS are names with their values.
+    """What a setting holds.
 
-    A SIZE is a whole number, or a text such as 32k. WORDS are options of an engine: texts as a shell would
-    split them, or a mapping of names, with dashes or underscores, to values.
+    TEXTS is a list of texts; PAIRS are names with their values, `NAME=VALUE` each or a mapping in which None
+    asks the environment. A SIZE is a whole number, or a text such as 32k; an ADDRESS HOST:PORT or PORT.
+    WORDS are options of an engine: texts as a shell would split them, or a mapping of names, with dashes or
+    underscores, to values.
     """
 
     TEXT = "text"
@@ -30,6 +32,7 @@ class Kind(StrEnum):
     TEXTS = "texts"
     PAIRS = "pairs"
     SIZE = "size"
+    ADDRESS = "address"
     WORDS = "words"
 
 
@@ -38,8 +41,9 @@ class Key:
     """One setting: its `name` in the configuration (`section.key`), its flags, and what it is for.
 
     The first flag is the one that is shown; a switch's is written `--this/--no-this`. `default` is what is
-    built in, for showing: None where llm-atc decides by the model and the machine. `secret` values are never
-    shown. A key without flags is for files and variables only.
+    built in, for showing: None where llm-atc decides by the model and the machine. `low` and `high` bound a
+    number, `choices` are the only texts there are, and `example` is a value that helps. `secret` values are
+    never shown. A key without flags is for files and variables only.
     """
 
     name: str
@@ -49,6 +53,10 @@ class Key:
     default: Value = None
     secret: bool = False
     variable: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    example: str = ""
 
     @property
     def section(self) -> str:
@@ -83,12 +91,36 @@ def _size(name: str, *flags: str, help: str) -> Key:  # noqa: A002
     return Key(name=name, flags=flags, help=help, kind=Kind.SIZE)
 
 
-def _integer(name: str, *flags: str, help: str, default: Value = None) -> Key:  # noqa: A002
-    return Key(name=name, flags=flags, help=help, kind=Kind.INTEGER, default=default)
+def _integer(
+    name: str,
+    *flags: str,
+    help: str,  # noqa: A002
+    default: Value = None,
+    low: float | None = None,
+    high: float | None = None,
+    example: str = "",
+) -> Key:
+    return Key(
+        name=name,
+        flags=flags,
+        help=help,
+        kind=Kind.INTEGER,
+        default=default,
+        low=low,
+        high=high,
+        example=example,
+    )
 
 
-def _number(name: str, *flags: str, help: str, default: Value = None) -> Key:  # noqa: A002
-    return Key(name=name, flags=flags, help=help, kind=Kind.NUMBER, default=default)
+def _number(
+    name: str,
+    *flags: str,
+    help: str,  # noqa: A002
+    default: Value = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Key:
+    return Key(name=name, flags=flags, help=help, kind=Kind.NUMBER, default=default, low=low, high=high)
 
 
 def _switch(name: str, *flags: str, help: str, default: bool = False) -> Key:  # noqa: A002
@@ -175,13 +207,25 @@ KEYS: tuple[Key, ...] = (
         "--host",
         help="The address that the endpoint listens on: 0.0.0.0 on a machine of a cloud, 127.0.0.1 here.",
     ),
-    _integer("server.port", "--port", help="The endpoint's port: 8000, or here the next free."),
+    _integer(
+        "server.port",
+        "--port",
+        help="The endpoint's port: 8000, or here the next free.",
+        low=1024,
+        high=65535,
+        example="8000",
+    ),
     _text(
         "server.served_model_name",
         "--served-model-name",
         help="What requests call the model; the model's own name when left out.",
     ),
-    _text("serve.backend", "--backend", help="vllm or llama-cpp; by the model's format."),
+    Key(
+        name="serve.backend",
+        flags=("--backend",),
+        help="vllm or llama-cpp; by the model's format.",
+        choices=("vllm", "llama-cpp"),
+    ),
     Key(
         name="serve.backend_args",
         flags=("--backend-args",),
@@ -195,17 +239,27 @@ KEYS: tuple[Key, ...] = (
         kind=Kind.WORDS,
     ),
     _text("serve.model_path", "--model-path", help="The model when no other is named."),
-    _text("serve.host_port", help="HOST:PORT, or PORT: server.host and server.port in one."),
+    Key(
+        name="serve.host_port",
+        flags=(),
+        help="HOST:PORT, or PORT: server.host and server.port in one.",
+        kind=Kind.ADDRESS,
+        example="8000",
+    ),
     _integer("serve.gpu_layers", "--num-gpu-layers", "--gpu-layers", help="Older form of -- --n-gpu-layers."),
     _size("serve.max_ctx_size", "--max-ctx-size", help="Older form of --max-model-len."),
     _integer("serve.num_threads", "--num-threads", help="Older form of -- --threads."),
     _text("serve.log_file", "--log-file", help="Here: a file that the engine's log is written to as well."),
-    _integer("inference.gpus", "--gpus", help="GPUs that hold the model together; all of the machine's."),
+    _integer(
+        "inference.gpus", "--gpus", help="GPUs that hold the model together; all of the machine's.", low=1
+    ),
     _number(
         "inference.gpu_memory",
         "--gpu-memory",
         help="The share of a GPU's memory that vLLM takes: 0.1 to 1.",
         default=0.9,
+        low=0.1,
+        high=1,
     ),
     _size("inference.max_model_len", "--max-model-len", help="Tokens of context: 4096, or 32k."),
     _text("inference.dtype", "--dtype", help="The numbers to compute with: auto, bfloat16, float16, …"),
@@ -217,12 +271,28 @@ KEYS: tuple[Key, ...] = (
         help="NAME=PATH of an adapter, which requests call NAME; repeatable.",
         kind=Kind.PAIRS,
     ),
-    _number("generation.temperature", "--temperature", help="For requests that say none: 0 to 2."),
-    _integer("generation.max_tokens", "--max-tokens", help="Tokens of an answer, unless asked otherwise."),
-    _number("generation.top_p", "--top-p", help="For requests that say none: 0 to 1."),
-    _integer("generation.top_k", "--top-k", help="For requests that say none; -1 is all."),
-    _number("generation.presence_penalty", "--presence-penalty", help="For requests that say none: -2 to 2."),
-    _number("generation.frequency_penalty", "--frequency-penalty", help="The same for often used words."),
+    _number(
+        "generation.temperature", "--temperature", help="For requests that say none: 0 to 2.", low=0, high=2
+    ),
+    _integer(
+        "generation.max_tokens", "--max-tokens", help="Tokens of an answer, unless asked otherwise.", low=1
+    ),
+    _number("generation.top_p", "--top-p", help="For requests that say none: 0 to 1.", low=0, high=1),
+    _integer("generation.top_k", "--top-k", help="For requests that say none; -1 is all.", low=-1),
+    _number(
+        "generation.presence_penalty",
+        "--presence-penalty",
+        help="For requests that say none: -2 to 2.",
+        low=-2,
+        high=2,
+    ),
+    _number(
+        "generation.frequency_penalty",
+        "--frequency-penalty",
+        help="The same for often used words.",
+        low=-2,
+        high=2,
+    ),
     _text("backends.vllm_executable", help="What to run here instead of the pinned vLLM."),
     _text(
         "backends.llama_executable",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from llm_atc.access import Secret, looks_secret
@@ -48,33 +48,39 @@ class Request:
     setup: bool = True
 
 
-def read_pairs(texts: Iterable[str], environ: Mapping[str, str], *, flag: str) -> dict[str, str]:
-    """Read `KEY=VAL` and `KEY` (its value then comes from `environ`), several to a text.
+def read_pairs(
+    given: Iterable[str] | Mapping[str, str | None], environ: Mapping[str, str], *, flag: str
+) -> dict[str, str]:
+    """Read `KEY=VAL` and `KEY` (its value then comes from `environ`), several to a text; or such a mapping.
 
     A text that holds one pair is taken whole, so `KEY=a b` is one value; a text is split as a shell would
     split it only where every part is a pair of its own, so `A=1 B=2` is two.
     Raises UsageError for a malformed name, an unclosed quote, or a name with no value anywhere.
     """
     pairs: dict[str, str] = {}
+    for name, said in given.items() if isinstance(given, Mapping) else _parts(given, flag):
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{flag} {name!r} is not a variable's name: letters, digits and _ only.",
+                hint=f"{flag} NAME=VALUE, or {flag} NAME to take the value from your environment",
+            )
+        value = environ.get(name) if said is None else said
+        if value is None:
+            raise UsageError(
+                f"{flag} {name}: no value was given, and your environment has no {name}.",
+                hint=f"export {name}=…   or   {flag} {name}=…",
+            )
+        if "\0" in value or "\n" in value:
+            raise UsageError(f"{flag} {name}: a value of one line is needed.")
+        pairs[name] = value
+    return pairs
+
+
+def _parts(texts: Iterable[str], flag: str) -> Iterator[tuple[str, str | None]]:
     for text in texts:
         for part in _split(text, flag):
             name, has_value, value = part.partition("=")
-            if not _NAME.fullmatch(name):
-                raise UsageError(
-                    f"{flag} {name!r} is not a variable's name: letters, digits and _ only.",
-                    hint=f"{flag} NAME=VALUE, or {flag} NAME to take the value from your environment",
-                )
-            if not has_value:
-                if name not in environ:
-                    raise UsageError(
-                        f"{flag} {name}: no value was given, and your environment has no {name}.",
-                        hint=f"export {name}=…   or   {flag} {name}=…",
-                    )
-                value = environ[name]
-            if "\0" in value or "\n" in value:
-                raise UsageError(f"{flag} {name}: a value of one line is needed.")
-            pairs[name] = value
-    return pairs
+            yield name, value if has_value else None
 
 
 def _split(text: str, flag: str) -> list[str]:

@@ -48,7 +48,7 @@ TYPED: dict[str, tuple[tuple[str, ...], int, str, str]] = {
         "--source s3://BUCKET/PATH/",
     ),
     "a model that is none": (("serve", "--name", "a/b/c", *A100), 2, "neither a repository", "/ or ./ or ~/"),
-    "no model": (("serve", *A100), 2, "Say which model", "--name"),
+    "no model": (("serve", *A100), 1, "missing model: Say which model", "--name"),
     "a variable's name": ((*HUB_MODEL, *A100, "--envs", "1A=2"), 2, "--envs '1A' is not", "NAME=VALUE"),
     "a variable without value": (
         (*HUB_MODEL, *A100, "--envs", "NOT_SET"),
@@ -90,7 +90,7 @@ TYPED: dict[str, tuple[tuple[str, ...], int, str, str]] = {
     "an unknown engine": (
         (*HUB_MODEL, *A100, "--backend", "ollama"),
         2,
-        "'ollama' is no engine",
+        "--backend 'ollama' is none of vllm, llama-cpp",
         "--backend vllm",
     ),
     "an unknown flag": (

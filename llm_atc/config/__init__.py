@@ -1,0 +1,1 @@
+"""What files and variables say, read into layers of settings; and the user's own file."""
