@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 BRANCH = "main"
 # The hub keeps files from this size on as LFS blobs, whose ETag is the SHA-256 of the content.
 LFS_SIZE = 10_000
+PIECE = 1024 * 1024
 REPO = r"(?P<repo>[^/]+(?:/[^/]+)?)"
 API = re.compile(rf"/api/models/{REPO}")
 API_REVISION = re.compile(rf"/api/models/{REPO}/revision/(?P<revision>[^/]+)")
@@ -90,7 +91,10 @@ class Repository:
 
 
 class Hub:
-    """The hub, while the `with` block runs. `requests` holds each request's method and path, in order."""
+    """The hub, while the `with` block runs. `requests` holds each request's method and path, in order.
+
+    `before_each_piece` is called before each MiB of a file is sent, and may wait.
+    """
 
     def __init__(
         self,
@@ -105,6 +109,8 @@ class Hub:
         self.private = dict(private or {})
         self.refused = frozenset(refused)
         self.requests: list[tuple[str, str]] = []
+        self.sent = 0  # bytes of files
+        self.before_each_piece: Callable[[], None] = lambda: None
         hub = self
 
         class Handler(_Handler):
@@ -281,8 +287,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command == "HEAD":
+            return
+        for start in range(0, len(body), PIECE):
+            if kind == "application/octet-stream":
+                self.hub.before_each_piece()
+                self.hub.sent += len(body[start : start + PIECE])
+            self.wfile.write(body[start : start + PIECE])
 
 
 def _oid(path: Path) -> str:

@@ -46,7 +46,7 @@ def list_files(
     width = len(str(total))
     for file in files:
         typer.echo(f"{file.size:>{width}}  {file.name}")
-    typer.echo(f"{len(files)} files, {_size(total)}", err=True)
+    typer.echo(f"{len(files)} files, {size_text(total)}", err=True)
 
 
 @app.command("push")
@@ -64,7 +64,7 @@ def push(
     """
     from llm_atc.sources import transfer
 
-    with _shown("Pushing") as progress:
+    with shown("Pushing") as progress:
         moved = transfer.push(directory, address, progress)
     _tell(moved, str(directory), address, as_json=as_json)
 
@@ -84,7 +84,7 @@ def pull(
     """
     from llm_atc.sources import transfer
 
-    with _shown("Pulling") as progress:
+    with shown("Pulling") as progress:
         moved = transfer.pull(address, directory, progress)
     _tell(moved, address, str(directory), as_json=as_json)
 
@@ -102,7 +102,9 @@ def _tell(moved: Any, source: str, target: str, *, as_json: bool) -> None:
             }
         )
         return
-    typer.echo(f"{target}: {moved.files} files, {_size(moved.bytes)}; {moved.skipped} were there already.")
+    typer.echo(
+        f"{target}: {moved.files} files, {size_text(moved.bytes)}; {moved.skipped} were there already."
+    )
     if moved.unverified:
         typer.echo(
             f"Compared by size alone, for the bucket keeps no checksum: {', '.join(moved.unverified)}",
@@ -111,7 +113,7 @@ def _tell(moved: Any, source: str, target: str, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _shown(verb: str) -> Iterator[Callable[[int, int, str], None]]:
+def shown(verb: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar on a terminal's stderr; a line for each tenth without one."""
     if not sys.stderr.isatty():
         yield _tenths(verb)
@@ -139,7 +141,7 @@ def _tenths(verb: str) -> Callable[[int, int, str], None]:
         tenth = done * TENTHS // total if total else TENTHS
         if tenth > last:
             last = tenth
-            typer.echo(f"{verb}: {_size(done)} of {_size(total)} ({name})", err=True)
+            typer.echo(f"{verb}: {size_text(done)} of {size_text(total)} ({name})", err=True)
 
     return progress
 
@@ -148,7 +150,8 @@ def _print_json(value: dict[str, Any]) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """A number of bytes as people read it."""
     value = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if value < 1000:

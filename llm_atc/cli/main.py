@@ -9,7 +9,18 @@ from collections.abc import Sequence
 import typer
 
 import llm_atc
-from llm_atc.cli import accelerators, checkpoints, engines, fit, generate, lifecycle, parse, serve, status
+from llm_atc.cli import (
+    accelerators,
+    checkpoints,
+    download,
+    engines,
+    fit,
+    generate,
+    lifecycle,
+    parse,
+    serve,
+    status,
+)
 from llm_atc.cli.options import Invocation
 from llm_atc.cli.request import laid_at_its_source
 from llm_atc.errors import AtcError
@@ -33,9 +44,11 @@ app.command("start")(lifecycle.start)
 app.command("restart")(lifecycle.restart)
 app.command("down")(lifecycle.down)
 app.command("generate")(generate.generate)
+app.command("download")(download.download)
 app.command("fit")(fit.fit)
 app.command("accelerators")(accelerators.accelerators)
 app.command("parse")(parse.parse)
+app.add_typer(download.models_app, name="models")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(engines.app, name="engines")
 

@@ -145,11 +145,11 @@ def make_plan(
         secret_names=tuple(dict.fromkeys(names)),
         auth=request.auth,
         setup=request.setup,
-        notes=(*_choice(model), *notes, *(picked.notes if picked else ())),
+        notes=(*choice(model), *notes, *(picked.notes if picked else ())),
     )
 
 
-def _choice(model: ModelSpec) -> tuple[str, ...]:
+def choice(model: ModelSpec) -> tuple[str, ...]:
     """What is said of a quantization that nobody asked for, where there are others."""
     if model.ref.quantization is not None or len(model.quantizations) < 2:
         return ()

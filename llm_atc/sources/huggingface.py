@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from llm_atc.access import Secret
@@ -18,7 +19,7 @@ HUB = "https://huggingface.co"
 # Seconds for each of the two questions that a look asks.
 TIMEOUT = 4.0
 _FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
-_TOKEN_HINT = "give a token that may read it: --secret HF_TOKEN   (or: hf auth login)"  # noqa: S105  a hint
+_TOKEN_HINT = "give a token that may read it: hf auth login   (for a machine of a cloud: --secret HF_TOKEN)"  # noqa: S105  a hint
 
 
 class HuggingFace:
@@ -46,7 +47,7 @@ class HuggingFace:
                 revision=info.sha,
             )
 
-    def fetch_file(self, ref: ModelRef, file: str, revision: str | None) -> str:
+    def fetch_file(self, ref: ModelRef, file: str, revision: str | None, cache: Path | None = None) -> str:
         """The path of a repository's file in the hub's own cache, fetched first where it is not there.
 
         The first of several files (`…-00001-of-00003.gguf`) brings the others. Raises as `look` does.
@@ -62,6 +63,7 @@ class HuggingFace:
                 allow_patterns=[_FIRST_PART.sub(r"-*-of-\1.gguf", file)],
                 endpoint=endpoint,
                 token=token,
+                cache_dir=cache,
             )
         return f"{folder}/{file}"
 
@@ -111,7 +113,7 @@ def translated(ref: ModelRef, endpoint: str, *, given: bool) -> Iterator[None]:
         raise SourceError(
             f"{shown} is not a model hub: it answers with a page of its own.", hint=f"curl -sSI {shown}"
         ) from error
-    except (httpx.TransportError, httpx.InvalidURL) as error:
+    except (httpx.TransportError, httpx.InvalidURL, hub.LocalEntryNotFoundError) as error:
         raise SourceError(
             f"The model hub is out of reach: {shown} does not answer.",
             hint=f"curl -sSI {shown}   (another hub: HF_ENDPOINT=https://…)",

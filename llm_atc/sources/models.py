@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from llm_atc.access import Secret
 from llm_atc.plan.model import ModelRef, ModelSpec, Where
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import name_for
+from llm_atc.plan.selection import needed
 from llm_atc.ports import Reporter
+
+if TYPE_CHECKING:
+    from llm_atc.sources.hub_cache import HubCache
+    from llm_atc.sources.moving import Moved, Progress
+    from llm_atc.sources.transfer import Choose
 
 TENTHS = 10
 
@@ -22,8 +28,15 @@ class AllModels:
     The clouds' own libraries are imported when they are needed.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, hub_cache: Path | None = None) -> None:
         self._home = home
+        self._hub_cache = hub_cache
+
+    def hub_cache(self) -> HubCache:
+        """The hub's own cache; huggingface_hub's variables move it."""
+        from llm_atc.sources.hub_cache import HubCache
+
+        return HubCache(self._hub_cache)
 
     def look(self, ref: ModelRef, token: Secret | None) -> ModelSpec:
         """See ModelSource.look. The location that is returned is absolute, and a folder's."""
@@ -62,8 +75,7 @@ class AllModels:
 
             folder = absolute(ref.location)
         else:
-            folder = self._folder(ref)
-            self._pull(ref, folder, report)
+            folder = self._copy(model, report)
         return str(folder / model.file if model.file else folder)
 
     def _from_hub(self, model: ModelSpec, report: Reporter) -> str:
@@ -73,16 +85,29 @@ class AllModels:
         from llm_atc.sources.huggingface import HuggingFace
 
         report.stage(Stage.WEIGHTS)
-        return HuggingFace().fetch_file(model.ref, model.file, model.revision)
+        return HuggingFace().fetch_file(model.ref, model.file, model.revision, self._hub_cache)
 
-    def _folder(self, ref: ModelRef) -> Path:
-        """Two addresses may hold models of one name: a part of the address' digest keeps them apart."""
-        address = hashlib.sha256(ref.location.encode()).hexdigest()[:8]
-        return self._home / "models" / f"{name_for(ref.name)}-{address}"
+    def kept_folder(self) -> Path:
+        """What is copied from buckets lies below it."""
+        return self._home / "models"
 
-    def _pull(self, ref: ModelRef, folder: Path, report: Reporter) -> None:
+    def folder(self, ref: ModelRef) -> Path:
+        """Where a bucket's checkpoint is kept: an address' digest keeps two of one name apart."""
+        address = hashlib.sha256(str(ref).encode()).hexdigest()[:8]
+        return self.kept_folder() / f"{name_for(ref.name)}-{address}"
+
+    def pull(self, model: ModelSpec, progress: Progress, choose: Choose | None = None) -> tuple[Path, Moved]:
+        """Bring what an engine needs of a bucket's checkpoint, or what `choose` says, to its folder here."""
+        from llm_atc.sources.kept import write_record
         from llm_atc.sources.transfer import pull
 
+        folder = self.folder(model.ref)
+        wanted = choose or (lambda files: needed(files, model))
+        write_record(folder, model.ref)
+        return folder, pull(model.ref.location, folder, progress, mirror=True, choose=wanted)
+
+    def _copy(self, model: ModelSpec, report: Reporter) -> Path:
+        location = model.ref.location
         report.stage(Stage.WEIGHTS)
         last = -1
 
@@ -91,8 +116,9 @@ class AllModels:
             tenth = done * TENTHS // total if total else TENTHS
             if tenth != last:
                 last = tenth
-                report.line(f"{ref.location}: {done / 1e9:.2f} of {total / 1e9:.2f} GB copied ({name})")
+                report.line(f"{location}: {done / 1e9:.2f} of {total / 1e9:.2f} GB copied ({name})")
 
-        moved = pull(ref.location, folder, progress, mirror=True)
+        folder, moved = self.pull(model, progress)
         if moved.skipped < moved.files:
-            report.note(f"Copied {moved.bytes / 1e9:.2f} GB from {ref.location} to {folder}.")
+            report.note(f"Copied {moved.bytes / 1e9:.2f} GB from {location} to {folder}.")
+        return folder

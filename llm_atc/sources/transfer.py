@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from threading import Event, Lock
 from typing import BinaryIO, cast
 
 from llm_atc.errors import SourceError
 from llm_atc.sources.bucket import Address, Bucket, Stored, corrupt, sha256
 from llm_atc.sources.disk import absolute, list_files
+from llm_atc.sources.moving import Count, Counted, Done, Moved, Progress, check_room, move_each
 from llm_atc.sources.reading import nothing_at
 
-THREADS = 4
 PART_SUFFIX = ".part"
-
-# Called with bytes done, bytes in all, and the file that they belong to; from one thread at a time.
-Progress = Callable[[int, int, str], None]
+# From the sizes of all files by name, the names of those that are wanted.
+Choose = Callable[[Mapping[str, int]], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,58 +25,6 @@ class Listed:
 
     name: str
     size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
-    """What a push or a pull did. `skipped` files were there already; bytes count every file.
-
-    `unverified` files were compared by size alone: the bucket keeps no checksum of them.
-    """
-
-    files: int
-    skipped: int
-    bytes: int
-    unverified: tuple[str, ...] = ()
-
-
-class _Stopped(Exception):
-    """Another file failed, or the user interrupted: this one ends here."""
-
-
-class _Count:
-    """Adds up what several threads have moved, and tells them when to stop."""
-
-    def __init__(self, total: int, progress: Progress) -> None:
-        self._total = total
-        self._progress = progress
-        self._done = 0
-        self._lock = Lock()
-        self._stop = Event()
-
-    def add(self, size: int, name: str) -> None:
-        if self._stop.is_set():
-            raise _Stopped
-        with self._lock:
-            self._done = max(0, min(self._done + size, self._total))
-            self._progress(self._done, self._total, name)
-
-    def stop(self) -> None:
-        self._stop.set()
-
-
-class _Counted:
-    """A file that counts what is written to it."""
-
-    def __init__(self, file: BinaryIO, count: _Count, name: str) -> None:
-        self._file = file
-        self._count = count
-        self._name = name
-
-    def write(self, piece: bytes) -> int:
-        written = self._file.write(piece)
-        self._count.add(written, self._name)
-        return written
 
 
 @contextmanager
@@ -130,18 +74,21 @@ def push(directory: Path, place: str, progress: Progress) -> Moved:
         )
     with open_bucket(address, patient=True) as bucket:
         there = {stored.key: stored.size for stored in bucket.files(address.prefix)}
-        count = _Count(sum(sizes.values()), progress)
+        count = Count(sum(sizes.values()), progress)
 
-        def send(name: str) -> _Done:
+        def send(name: str) -> Done:
             with _on_disk(root):
                 return _send(bucket, root / name, address.prefix + name, there, count, name)
 
-        return _each(sizes, send, count)
+        return move_each(sizes, send, count)
 
 
-def pull(place: str, directory: Path, progress: Progress, *, mirror: bool = False) -> Moved:
+def pull(
+    place: str, directory: Path, progress: Progress, *, mirror: bool = False, choose: Choose | None = None
+) -> Moved:
     """Copy a bucket's checkpoint into a directory, which is made when it is not there.
 
+    `choose` says which of its files; all of them without it.
     A file gets its name when it is complete and verified; until then it is NAME.part, which a later pull
     continues. Files that are there with other content are replaced; with `mirror`, files that the bucket
     does not hold are removed. Raises SourceError.
@@ -150,64 +97,39 @@ def pull(place: str, directory: Path, progress: Progress, *, mirror: bool = Fals
     root = absolute(str(directory))
     with open_bucket(address, patient=True) as bucket:
         stored = {s.key.removeprefix(address.prefix): s for s in _stored(bucket, address)}
-        sizes = {name: s.size for name, s in stored.items()}
+        every = {name: s.size for name, s in stored.items()}
+        sizes = {name: every[name] for name in choose(every)} if choose else every
         _check_names(sizes, address)
         with _on_disk(root):
             root.mkdir(parents=True, exist_ok=True)
-            _check_room(root, sizes)
-        count = _Count(sum(sizes.values()), progress)
+            check_room(root, _to_come(root, sizes))
+        count = Count(sum(sizes.values()), progress)
 
-        def get(name: str) -> _Done:
+        def get(name: str) -> Done:
             with _on_disk(root):
                 return _get(bucket, stored[name], root / name, address, count)
 
-        moved = _each(sizes, get, count)
+        moved = move_each(sizes, get, count)
     if mirror:
         with _on_disk(root):
-            for name in list_files(root).keys() - sizes.keys():
+            for name in list_files(root).keys() - every.keys():
                 (root / name).unlink()
     return moved
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    skipped: bool = False
-    verified: bool = True
-
-
-def _each(sizes: dict[str, int], move: Callable[[str], _Done], count: _Count) -> Moved:
-    """Move every file, a few at a time; the first failure stops the others."""
-    done: dict[str, _Done] = {}
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="transfer") as pool:
-        futures = {pool.submit(move, name): name for name in sizes}
-        try:
-            for future in as_completed(futures):
-                done[futures[future]] = future.result()
-        except BaseException:  # Ctrl-C as well: the threads end before anything else is said
-            count.stop()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return Moved(
-        files=len(sizes),
-        skipped=sum(one.skipped for one in done.values()),
-        bytes=sum(sizes.values()),
-        unverified=tuple(name for name in sizes if not done[name].verified),
-    )
-
-
-def _send(bucket: Bucket, path: Path, key: str, there: dict[str, int], count: _Count, name: str) -> _Done:
+def _send(bucket: Bucket, path: Path, key: str, there: dict[str, int], count: Count, name: str) -> Done:
     size = path.stat().st_size
     if there.get(key) == size:
         held = bucket.checksum(key)
         if held is not None and held.agrees(path):
             count.add(size, name)
-            return _Done(skipped=True)
+            return Done(skipped=True)
     count.add(0, name)
     bucket.upload(path, key, sha256(path), lambda sent: count.add(sent, name))
-    return _Done()
+    return Done()
 
 
-def _get(bucket: Bucket, stored: Stored, target: Path, address: Address, count: _Count) -> _Done:
+def _get(bucket: Bucket, stored: Stored, target: Path, address: Address, count: Count) -> Done:
     name = stored.key.removeprefix(address.prefix)
     expected = bucket.checksum(stored.key)
 
@@ -217,7 +139,7 @@ def _get(bucket: Bucket, stored: Stored, target: Path, address: Address, count: 
 
     if complete(target):
         count.add(stored.size, name)
-        return _Done(skipped=True, verified=expected is not None)
+        return Done(skipped=True, verified=expected is not None)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + PART_SUFFIX)
     continued = _continue(bucket, stored, part, count, name)
@@ -230,10 +152,10 @@ def _get(bucket: Bucket, stored: Stored, target: Path, address: Address, count: 
             part.unlink(missing_ok=True)
             raise corrupt(f"{address.scheme}{address.bucket}/{stored.key}", str(target))
     part.replace(target)
-    return _Done(verified=expected is not None)
+    return Done(verified=expected is not None)
 
 
-def _continue(bucket: Bucket, stored: Stored, part: Path, count: _Count, name: str) -> bool:
+def _continue(bucket: Bucket, stored: Stored, part: Path, count: Count, name: str) -> bool:
     """Bring the part to its full size; True when some of it was there before."""
     have = part.stat().st_size if part.exists() else 0
     if have > stored.size:
@@ -242,7 +164,7 @@ def _continue(bucket: Bucket, stored: Stored, part: Path, count: _Count, name: s
     count.add(have, name)
     with part.open("ab") as file:
         if have < stored.size:
-            bucket.download(stored.key, have, cast(BinaryIO, _Counted(file, count, name)))
+            bucket.download(stored.key, have, cast(BinaryIO, Counted(file, count, name)))
     return have > 0
 
 
@@ -273,15 +195,9 @@ def _check_names(names: Iterable[str], address: Address) -> None:
             raise SourceError(f"{address} holds a file that is not complete: {name!r}.")
 
 
-def _check_room(root: Path, sizes: dict[str, int]) -> None:
+def _to_come(root: Path, sizes: dict[str, int]) -> int:
     missing = sum(size for name, size in sizes.items() if not (root / name).exists())
-    begun = sum(path.stat().st_size for path in root.rglob(f"*{PART_SUFFIX}"))
-    free = shutil.disk_usage(root).free
-    if missing - begun > free:
-        raise SourceError(
-            f"{root} has {free / 1e9:.1f} GB free, and {(missing - begun) / 1e9:.1f} GB are to come.",
-            hint=f"df -h {root}",
-        )
+    return missing - sum(path.stat().st_size for path in root.rglob(f"*{PART_SUFFIX}"))
 
 
 @contextmanager

@@ -205,7 +205,7 @@ def test_a_bucket_s_checkpoint_is_copied_once(
     assert Path(found).parent == tmp_path / "models"
     assert Path(found).name.startswith("tiny-")
     names = sorted(path.name for path in model_directory.iterdir())
-    assert sorted(path.name for path in Path(found).iterdir()) == names
+    assert sorted(path.name for path in Path(found).iterdir()) == [".llm-atc.json", *names]
     assert told.stages == [Stage.WEIGHTS]
     assert len(told.notes) == 1
     again, told = fetch(tmp_path, "llm-atc/tiny", f"{each_bucket.address}/m")
@@ -219,7 +219,7 @@ def test_a_copy_follows_what_the_bucket_removes(s3_place: S3Place, tmp_path: Pat
     s3_place.client.delete_object(Bucket=s3_place.name, Key="m/old.gguf")
     s3_place.put("m/new.gguf", gguf(size=6000))
     found, _ = fetch(tmp_path, "llm-atc/tiny", f"{s3_place.address}/m")
-    assert [path.name for path in Path(found).parent.iterdir()] == ["new.gguf"]
+    assert {path.name for path in Path(found).parent.iterdir()} == {".llm-atc.json", "new.gguf"}
 
 
 def test_two_addresses_with_one_name_are_kept_apart(

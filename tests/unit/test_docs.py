@@ -52,6 +52,8 @@ def parse(words: list[str]) -> tuple[str, dict[str, Any]]:
         if words == ["--version"]:
             return path, {}
         context = command.make_context(path, list(words), parent=context, resilient_parsing=True)
+        if command.invoke_without_command and not context._protected_args:
+            return path, context.params
         name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
         path = f"{path} {name}"
     return path, command.make_context(path, words, parent=context).params
