@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llm_atc.plan.architecture import Unknown
 from llm_atc.plan.command_line import parse_words
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.fit import Wish
+from llm_atc.plan.inference import words_with_gpus
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.offers import Catalogue, Terms
 from llm_atc.plan.picking import Picked, narrow, pick
 from llm_atc.plan.plan import accelerator_wanted, choose_engine
 from llm_atc.plan.request import Request
 from llm_atc.plan.tuning import tune, wish_of
+from llm_atc.plan.vllm import GPU_MEMORY
 from llm_atc.ports import World
 
 # SkyPilot's targets that are the user's own machines: in no catalogue, and without prices.
@@ -67,5 +71,7 @@ def _market(world: World, request: Request, warnings: list[str], *, ask: bool) -
 def _wish(world: World, engine: EngineName, request: Request) -> Wish:
     """What the user's own words for the engine ask of memory; vLLM wants a model before some of them."""
     model = ("model",) if engine is EngineName.VLLM else ()
-    read = parse_words((*model, *request.engine_args), world.options(engine))
-    return wish_of(read.options, request.concurrency)
+    common = words_with_gpus(request.inference, engine)
+    read = parse_words((*model, *common, *request.engine_args), world.options(engine))
+    wish = wish_of(read.options, request.concurrency)
+    return wish if wish.share else replace(wish, share=GPU_MEMORY)

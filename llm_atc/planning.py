@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llm_atc.access import Secret
 from llm_atc.choosing import chosen, narrowed
 from llm_atc.errors import AtcError, CloudError, ModelError, OfferError, SourceError
+from llm_atc.plan import inference
 from llm_atc.plan.accelerators import unknown_accelerator
+from llm_atc.plan.backend_words import Backend, check_once, join
 from llm_atc.plan.engine_args import checked
 from llm_atc.plan.model import ModelRef, ModelSpec, Where
 from llm_atc.plan.model_facts import Facts
-from llm_atc.plan.plan import Plan, accelerator_wanted, check_flags, make_plan
+from llm_atc.plan.plan import (
+    Plan,
+    accelerator_wanted,
+    check_engine_args,
+    check_flags,
+    choose_engine,
+    make_plan,
+)
 from llm_atc.plan.request import Request
 from llm_atc.ports import Catalog, World
 
@@ -48,6 +57,7 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
             spec = world.models.look(ref, token)
         except (ModelError, SourceError) as error:
             wrong(error)
+        request, notes = _joined(world, request, spec)
         try:
             _check_offers(world.catalog, request, warnings)
             if request.max_price is not None and not request.place.local:
@@ -56,6 +66,7 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
             wrong(error)
     else:
         facts = _measured(world, ref, token)
+        request, notes = _joined(world, request, facts.spec)
         spec, picked = facts.spec, chosen(world, request, facts, warnings, ask=strict)
     machine = world.engines.machine() if request.place.local else None
     if ref.where is Where.HUB and world.environ.get(HUB_TOKEN) and token is None and machine is None:
@@ -63,7 +74,22 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
             f"Your {HUB_TOKEN} stays here: a gated model needs it there, by --secret {HUB_TOKEN}."
         )
     decided = make_plan(request, spec, machine, picked)
+    decided = replace(decided, notes=(*decided.notes, *notes))
     return Planned(plan=checked(decided, world.options(decided.engine)), warnings=tuple(warnings))
+
+
+def _joined(world: World, request: Request, spec: ModelSpec) -> tuple[Request, tuple[str, ...]]:
+    """The request with its engine and the words for it, and what is to be said of those.
+
+    What llm-atc sets itself is not for the engine, and nothing is said twice: UsageError otherwise.
+    """
+    engine = choose_engine(request.engine, spec)
+    joined = join(request.backend, engine, world.options)
+    check_engine_args(joined.words)
+    if not (request.place.local and engine in dict(request.executables)):  # that may have other options
+        check_once(inference.words_with_gpus(request.inference, engine), joined.words, world.options(engine))
+    words = (*request.engine_args, *joined.words)
+    return replace(request, engine=engine, engine_args=words, backend=Backend()), joined.notes
 
 
 def _measured(world: World, ref: ModelRef, token: Secret | None) -> Facts:

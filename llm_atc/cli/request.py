@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llm_atc.cli.files import with_files
 from llm_atc.errors import AtcError, ConfigConflict, UsageError
 from llm_atc.plan.asked import Asked, read_request
 from llm_atc.plan.key_values import Misfit, check
@@ -111,7 +112,7 @@ def ask(typed: Typed, engine_args: tuple[str, ...] = ()) -> Asked:
     asked = read_request(settled, gathered.environ, engine_args=engine_args)
     for note in (*left_out, *asked.notes):
         typer.echo(f"· {note}", err=True)
-    return asked
+    return replace(asked, request=with_files(asked.request))
 
 
 def gathered_with(typed: Typed) -> Gathered:

@@ -8,10 +8,18 @@ from typing import Any
 
 from llm_atc.access import Secret, read_key
 from llm_atc.errors import ModelNotSaid, UsageError
+from llm_atc.plan.asked_words import Said, read_backend, read_lora, read_size_of
 from llm_atc.plan.engine import EngineName
-from llm_atc.plan.layers import Settled
+from llm_atc.plan.generation import FIELDS, Defaults
+from llm_atc.plan.inference import Inference
+from llm_atc.plan.layers import BUILT_IN, FLAG, Settled
 from llm_atc.plan.places import read_place
 from llm_atc.plan.request import Request, check_name, part_secrets, read_accelerators, read_pairs
+
+_EXECUTABLES = (
+    (EngineName.VLLM, "backends.vllm_executable"),
+    (EngineName.LLAMA_CPP, "backends.llama_executable"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +35,7 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
 
     Raises UsageError for what cannot be read, naming it, and for settings that contradict each other.
     """
-    said: dict[str, Any] = {name: one.value for name, one in settled.items()}
-    if not said["model.name"]:
-        raise ModelNotSaid(
-            "Say which model.", hint="llm-atc serve --name Qwen/Qwen3-0.6B …   (or model.name in a --config)"
-        )
+    said: Said = {name: one.value for name, one in settled.items()}
     if not said["server.auth"] and said["server.api_key"]:
         raise UsageError("--no-auth and --api-key contradict each other.", hint="leave one away")
     plain, moved = part_secrets(read_pairs(said["envs"] or (), environ, flag="--envs"))
@@ -40,16 +44,21 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
         for name, value in read_pairs(said["secrets"] or (), environ, flag="--secret").items()
     }
     name = said["deployment.name"]
+    host, port = _read_address(said)
     request = Request(
-        model=said["model.name"],
+        model=_read_model(settled),
         source=said["model.source"],
         name=check_name(name) if name else None,
         place=read_place(said["cloud.name"], said["cloud.region"], said["cloud.zone"]),
         accelerators=read_accelerators(said["resources.accelerators"] or ()),
         max_price=said["resources.max_price"],
         concurrency=said["resources.concurrency"],
-        engine=read_engine(said["serve.backend"]),
-        engine_args=engine_args,
+        engine=_engine_of(said),
+        backend=read_backend(settled, engine_args),
+        inference=_read_inference(settled),
+        generation=_read_generation(said),
+        executables=tuple((engine, said[key]) for engine, key in _EXECUTABLES if said[key]),
+        served_model_name=said["server.served_model_name"],
         envs=tuple(plain.items()),
         secrets=tuple((moved | given).items()),
         keys=read_keys(said["server.api_key"] or (), environ),
@@ -58,8 +67,10 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
         disk_size=said["resources.disk_size"],
         image=said["resources.image"],
         num_nodes=said["resources.num_nodes"],
-        port=said["server.port"],
+        host=host,
+        port=port,
         setup=said["deployment.setup"],
+        log_file=said["serve.log_file"],
     )
     notes = (
         (f"{', '.join(moved)}: treated as secret, and written down nowhere in the task.",) if moved else ()
@@ -82,3 +93,56 @@ def read_keys(texts: tuple[str, ...] | list[str], environ: Mapping[str, str]) ->
     """API keys as given; the name of a variable in capitals that is set stands for its value."""
     values = [environ[text] if text.isupper() and text in environ else text for text in texts]
     return tuple(dict.fromkeys(read_key(part) for value in values for part in value.split(",")))
+
+
+def _read_model(settled: Settled) -> str:
+    """The model's name, or its other name `serve.model_path`, which stands back where one layer says both."""
+    name, path = settled["model.name"], settled["serve.model_path"]
+    if name.source == path.source == FLAG and name.value and path.value and name.value != path.value:
+        raise UsageError("--name and --model-path name two models.", hint="leave one away")
+    found = name.value or path.value
+    if not found:
+        raise ModelNotSaid(
+            "Say which model.", hint="llm-atc serve --name Qwen/Qwen3-0.6B …   (or model.name in a --config)"
+        )
+    return str(found)
+
+
+def _engine_of(said: Said) -> EngineName | None:
+    engine = read_engine(said["serve.backend"])
+    if not said["serve.vllm_args"]:
+        return engine
+    if engine not in (None, EngineName.VLLM):
+        raise UsageError(f"--vllm-args and --backend {engine} contradict each other.", hint="leave one away")
+    return EngineName.VLLM
+
+
+def _read_address(said: Said) -> tuple[str | None, int | None]:
+    """Host and port; what they do not say themselves comes from `serve.host_port`."""
+    both = str(said["serve.host_port"] or "")
+    host, _, port = both.rpartition(":")
+    if both and not port.isdigit():
+        raise UsageError(f"serve.host_port {both!r} is no HOST:PORT.", hint="host_port: 127.0.0.1:8000")
+    read = said["server.port"] if said["server.port"] is not None else (int(port) if both else None)
+    return said["server.host"] or host.strip("[]") or None, read
+
+
+def _read_inference(settled: Settled) -> Inference:
+    def of(key: str) -> Any:
+        return settled[f"inference.{key}"].value
+
+    built_in = settled["inference.gpu_memory"].source == BUILT_IN
+    return Inference(
+        gpus=of("gpus"),
+        gpu_memory=None if built_in else of("gpu_memory"),
+        max_model_len=read_size_of(of("max_model_len"), "--max-model-len"),
+        dtype=of("dtype"),
+        quantization=of("quantization"),
+        trust_remote_code=bool(settled["model.trust_remote_code"].value),
+        chat_template=of("chat_template"),
+        lora=read_lora(of("lora")),
+    )
+
+
+def _read_generation(said: Said) -> Defaults:
+    return tuple((name, value) for name in FIELDS if (value := said[f"generation.{name}"]) is not None)

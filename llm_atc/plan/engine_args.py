@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from llm_atc.errors import UsageError
 from llm_atc.plan.command_line import option_words, parse_words
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.option_checks import check
@@ -15,11 +16,18 @@ def checked(plan: Plan, known: OptionSet) -> Plan:
     """The plan with the options added that its own need, each told in a note.
 
     Raises UsageError for what the pinned engine would refuse: unknown options, with the nearest right one,
-    wrong types, bad choices and contradictions. An engine of another version is not held against this list.
+    wrong types, bad choices and contradictions. An engine of another version is not held against this list;
+    of one that the user runs instead of the pinned one, what is wrong by the list is but a note.
     """
     if plan.pin.version != known.version:
         return plan
-    arguments, notes = _completed(plan, plan.arguments, known)
+    try:
+        arguments, notes = _completed(plan, plan.arguments, known)
+    except UsageError as error:
+        if not plan.executable:
+            raise
+        note = f"{known.title} would refuse this, and {plan.executable[0]} runs instead: {error.message}"
+        return replace(plan, notes=(*plan.notes, note))
     sets = tuple(
         replace(one, arguments=_completed(plan, one.arguments, known)[0]) for one in plan.by_accelerator
     )

@@ -26,13 +26,15 @@ USUAL = ("T4", "V100", "L4", "A10G", "L40S", "A100", "A100-80GB", "H100", "H200"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is asked of the model. None is what vLLM does by itself; `ranks` is --tensor-parallel-size."""
+    """What is asked of the model. None is what vLLM does by itself; `ranks` is --tensor-parallel-size,
+    `share` --gpu-memory-utilization."""
 
     max_model_len: int | None = None
     concurrency: int = 1
     dtype: Dtype | None = None
     kv: Dtype | None = None
     ranks: int | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ def judge(model: Architecture, weights: Weights, accelerator: Accelerator, wish:
     said = _impossible(model, chip, accelerator, dtype, kv, pinned, ranks)
     if said is not None or pinned is None:
         return _refused(accelerator, said or f"no vLLM that llm-atc pins has code for {chip.name}")
-    at = room(model, weights, chip, ranks, dtype, kv, pinned)
+    at = room(model, weights, chip, ranks, dtype, kv, pinned, share=wish.share)
     verdict = _judged(model, at, accelerator, wish)
     found = (repeated(model, ranks), remark(model, chip, kv), pinned.why, _idle(accelerator, ranks))
     notes = tuple(note for note in found if note)
@@ -118,11 +120,12 @@ def room(
     kv: Dtype,
     pinned: PinnedVllm = CURRENT,
     sizes: Batch | None = None,
+    share: float | None = None,
 ) -> Room:
     """The memory of one of `ranks` such chips."""
     sizes = sizes or batch(chip)
     memory = int(chip.usable * GIB)
-    share = UTILIZATION if pinned is CURRENT else UTILIZATION_BEFORE
+    share = share or (UTILIZATION if pinned is CURRENT else UTILIZATION_BEFORE)
     return Room(
         memory=memory,
         budget=int(memory * share),

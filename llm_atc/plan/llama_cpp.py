@@ -10,11 +10,16 @@ KEY_VARIABLE = "LLAMA_API_KEY"
 PIN = Pin(engine=EngineName.LLAMA_CPP, version="0.3.36", requirements=("llama-cpp-python==0.3.36",))
 
 
-def arguments(model: ModelSpec, *, gpus: int) -> tuple[str, ...]:
-    """The options of llama-server for this model; with a GPU every layer is put on it."""
+def arguments(model: ModelSpec, *, gpus: int, used: int | None = None) -> tuple[str, ...]:
+    """The options of llama-server for this model; with GPUs every layer is put there.
+
+    `used` is how many of them are to be used. NVIDIA's are called CUDA0, CUDA1, … there.
+    """
     found: list[str] = ["--alias", model.ref.name, "--metrics"]
     if gpus:
         found += ["--n-gpu-layers", "999"]
+        if used is not None and used < gpus:
+            found += ["--device", ",".join(f"CUDA{number}" for number in range(used))]
     if model.runner is Runner.POOLING:
         found += ["--embeddings", "--pooling", "mean"]
     return tuple(found)

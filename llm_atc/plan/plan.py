@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from llm_atc.errors import ModelUnservable, OfferError, UsageError
-from llm_atc.plan import llama_cpp, vllm
+from llm_atc.plan import inference, llama_cpp, vllm
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.engine import EngineName, Machine, Pin
+from llm_atc.plan.generation import relay_words
 from llm_atc.plan.model import Format, ModelSpec, Where
 from llm_atc.plan.offers import Choice
 from llm_atc.plan.picking import Picked
+from llm_atc.plan.placement import gpus_of, listen_words, there
 from llm_atc.plan.places import Place
 from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, name_for
 
@@ -28,18 +31,19 @@ RESERVED = frozenset(
         "ENGINE_REQUIREMENTS",
         "ENGINE_ARGS",
         "ENGINE_ARGS_BY_ACCELERATOR",
+        "RELAY_ARGS",
     }
     | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE}
 )
 # Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.
 OWN_OPTIONS = {
-    "--host": "leave it away: the port is opened with the key as its lock",
+    "--host": "--host ADDRESS before the --",
     "--port": "--port PORT before the --",
     "--api-key": "--api-key KEY before the --",
     "--api-key-file": "--api-key KEY before the --",
     "--hf-token": "--secret HF_TOKEN before the --",
-    "--served-model-name": "--name NAME before the --",
-    "--alias": "--name NAME before the --",
+    "--served-model-name": "--served-model-name NAME before the --",
+    "--alias": "--served-model-name NAME before the --",
 }
 RUNS = {Format.HUGGING_FACE: EngineName.VLLM, Format.GGUF: EngineName.LLAMA_CPP}
 
@@ -57,9 +61,10 @@ class Plan:
     """What will run, where, and how: decided, and holding no secret's value.
 
     `arguments` follow the engine's own command and model, those of a set in `by_accelerator` in their place
-    where there is one for the machine's accelerator; `accelerators` are in order of preference; `choices` are
-    the machines to try where llm-atc chose them; `notes` are decisions that a user may wonder about, a
-    sentence each; `disk_size` is GiB.
+    where there is one for the machine's accelerator; `relay_arguments` follow the relay's. `accelerators` are
+    in order of preference; `choices` are the machines to try where llm-atc chose them; `notes` are decisions
+    that a user may wonder about, a sentence each; `disk_size` is GiB. `executable` are the words that run
+    here instead of the pinned engine. `files` are paths of a cloud machine, each with what is put there.
     """
 
     name: str
@@ -69,6 +74,11 @@ class Plan:
     pin: Pin
     arguments: tuple[str, ...]
     by_accelerator: tuple[ArgumentSet, ...] = ()
+    relay_arguments: tuple[str, ...] = ()
+    executable: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    host: str | None = None
+    log_file: str | None = None
     accelerators: tuple[Accelerator, ...] = ()
     choices: tuple[Choice, ...] = ()
     num_nodes: int = 1
@@ -112,27 +122,37 @@ def make_plan(
     if machine is None and not request.accelerators:
         raise accelerator_wanted()
     engine = choose_engine(request.engine, model)
+    name = check_name(request.name or name_for(model.ref.name))
+    if request.served_model_name is not None:
+        model = replace(model, ref=replace(model.ref, name=request.served_model_name))
+    asked, files = there(request.inference, name) if machine is None else (request.inference, ())
+    common = inference.words(asked, engine)
     match engine:
         case EngineName.VLLM:
             pin, arguments, envs, notes = _plan_vllm(request, model, machine, picked)
         case EngineName.LLAMA_CPP:
             pin, envs, notes = llama_cpp.PIN, request.envs, ()
-            gpus = machine.gpus if machine else max((a.count for a in request.accelerators), default=0)
-            arguments = llama_cpp.arguments(model, gpus=gpus)
+            held = gpus_of(request, machine)
+            arguments = llama_cpp.arguments(model, gpus=held, used=request.inference.gpus)
         case _:
             assert_never(engine)
-    sets = _sets(request, engine, arguments, picked)
+    sets = _sets(engine, arguments, (*common, *request.engine_args), picked)
     names = [name for name, _ in request.secrets]
     if request.auth:
         names.append(key_variable(engine))
     return Plan(
-        name=check_name(request.name or name_for(model.ref.name)),
+        name=name,
         place=request.place,
         model=model,
         engine=engine,
         pin=pin,
-        arguments=sets[0].arguments if sets else (*arguments, *request.engine_args),
+        arguments=sets[0].arguments if sets else (*arguments, *common, *request.engine_args),
         by_accelerator=sets if len(sets) > 1 else (),
+        relay_arguments=(*listen_words(request, machine), *relay_words(request.generation)),
+        executable=tuple(shlex.split(dict(request.executables).get(engine, ""))) if machine else (),
+        files=files,
+        host=request.host,
+        log_file=request.log_file,
         accelerators=request.accelerators,
         choices=picked.choices if picked else (),
         num_nodes=request.num_nodes,
@@ -161,7 +181,7 @@ def choice(model: ModelSpec) -> tuple[str, ...]:
 
 
 def _sets(
-    request: Request, engine: EngineName, arguments: tuple[str, ...], picked: Picked | None
+    engine: EngineName, arguments: tuple[str, ...], asked: tuple[str, ...], picked: Picked | None
 ) -> tuple[ArgumentSet, ...]:
     """The whole arguments for each accelerator that was picked, the first choice's first.
 
@@ -173,7 +193,7 @@ def _sets(
     return tuple(
         ArgumentSet(
             accelerator=one.verdict.accelerator,
-            arguments=(*arguments, *one.arguments, *request.engine_args),
+            arguments=(*arguments, *one.arguments, *asked),
         )
         for one in tuned
     )
@@ -208,6 +228,7 @@ def check_flags(request: Request) -> None:
         )
     _check_wishes(request)
     if not request.place.local:
+        _check_cloud(request)
         return
     for flag, given in (
         ("--accelerator", bool(request.accelerators)),
@@ -229,6 +250,18 @@ def _check_wishes(request: Request) -> None:
     if request.concurrency < 1:
         raise UsageError(
             f"--concurrency {request.concurrency} is not a number of requests.", hint="--concurrency 8"
+        )
+
+
+def _check_cloud(request: Request) -> None:
+    if request.log_file is not None:
+        raise UsageError(
+            "--log-file is for this machine: on a cloud the log stays with the job.", hint="llm-atc logs NAME"
+        )
+    if request.inference.gpus is not None and request.num_nodes > 1:
+        raise UsageError(
+            "--gpus and --num-nodes contradict each other: several machines use all of their GPUs.",
+            hint="leave --gpus away",
         )
 
 
@@ -275,7 +308,11 @@ def _plan_vllm(
             hint="--accelerator T4:1",
         )
     tuned = picked is not None and bool(picked.tuned)  # what differs by accelerator is settled there
-    arguments = vllm.arguments(model, tensor_parallel=1 if tuned else _tensor_parallel(request))
+    gpus_of(request, machine)
+    asked = request.inference.gpus
+    tensor_parallel = (1 if tuned else _tensor_parallel(request)) if asked is None else asked
+    arguments = vllm.arguments(model, tensor_parallel=tensor_parallel, always=asked is not None)
+    arguments += vllm.memory_arguments(request.inference, request.engine_args)
     notes = [pinned.why] if pinned.why else []
     if pinned.why and len(request.accelerators) > 1:
         notes.append(f"vLLM {pinned.pin.version} then runs on whichever of these accelerators is had.")
@@ -294,11 +331,13 @@ def _tensor_parallel(request: Request) -> int:
 
 
 def _plan_vllm_here(request: Request, model: ModelSpec, machine: Machine) -> VllmPlan:
-    arguments = vllm.arguments(model, tensor_parallel=max(machine.gpus, 1))
+    held, asked = gpus_of(request, machine), request.inference.gpus
+    arguments = vllm.arguments(model, tensor_parallel=max(held if asked is None else asked, 1))
     if machine.gpus:
+        arguments += vllm.memory_arguments(request.inference, request.engine_args)
         return vllm.CURRENT.pin, arguments, request.envs, ()
     envs = dict(vllm.cpu_environment(machine)) | dict(request.envs)
-    arguments += vllm.cpu_arguments(machine, request.engine_args)
+    arguments += vllm.cpu_arguments(machine, request.inference, request.engine_args)
     note = (
         f"This machine has no NVIDIA GPU: vLLM {vllm.CPU_PIN.version} runs on its {machine.cpus} CPU cores."
     )

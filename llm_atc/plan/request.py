@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from llm_atc.access import Secret, looks_secret
 from llm_atc.errors import UsageError
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.backend_words import Backend
 from llm_atc.plan.engine import EngineName
+from llm_atc.plan.generation import Defaults
+from llm_atc.plan.inference import Inference
 from llm_atc.plan.places import Place
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -24,7 +27,12 @@ AUTO = "auto"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One `serve` as it was asked for; None means that the user left it to llm-atc, and so does no
-    accelerator. `concurrency` is how many requests are to fit at once, `max_price` US dollars an hour."""
+    accelerator.
+
+    `concurrency` is how many requests are to fit at once, `max_price` US dollars an hour. `engine_args` are
+    the engine's own options as words; `backend` is what they are still to be made of. `executables` run here
+    instead of the pinned engines; `log_file` is a path.
+    """
 
     model: str
     source: str | None = None
@@ -36,6 +44,13 @@ class Request:
     concurrency: int = 1
     engine: EngineName | None = None
     engine_args: tuple[str, ...] = ()
+    backend: Backend = field(default_factory=Backend)
+    inference: Inference = field(default_factory=Inference)
+    generation: Defaults = ()
+    executables: tuple[tuple[EngineName, str], ...] = ()
+    served_model_name: str | None = None
+    host: str | None = None
+    log_file: str | None = None
     envs: tuple[tuple[str, str], ...] = ()
     secrets: tuple[tuple[str, Secret], ...] = ()
     keys: tuple[Secret, ...] = ()

@@ -35,13 +35,14 @@ Tuner = Callable[[Accelerator], Tuned | None]
 def wish_of(options: Options, concurrency: int) -> Wish:
     """What the user's own engine options ask of a machine's memory."""
     length = options.get("max_model_len", options.get("ctx_size"))
-    ranks = options.get("tensor_parallel_size")
+    ranks, share = options.get("tensor_parallel_size"), options.get("gpu_memory_utilization")
     return Wish(
         max_model_len=length if isinstance(length, int) and length > 0 else None,
         concurrency=concurrency,
         dtype=_dtype(options.get("dtype")),
         kv=Dtype.FP8 if str(options.get("kv_cache_dtype", "")).startswith("fp8") else None,
         ranks=ranks if isinstance(ranks, int) else None,
+        share=share if isinstance(share, float | int) else None,
     )
 
 

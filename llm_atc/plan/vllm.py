@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.engine import EngineName, Machine, Pin
+from llm_atc.plan.inference import Inference
 from llm_atc.plan.model import ModelSpec, Runner
 
 KEY_VARIABLE = "VLLM_API_KEY"
+GPU_MEMORY = 0.9
+_MEMORY_OPTIONS = ("--kv-cache-memory-bytes", "--gpu-memory-utilization", "--device-memory-utilization")
 GIB = 1024**3
 
 
@@ -54,28 +57,39 @@ def pin_for(accelerators: tuple[Accelerator, ...]) -> PinnedVllm | None:
     return next((pinned for pinned in PINS if pinned.lowest <= oldest), None)
 
 
-def arguments(model: ModelSpec, *, tensor_parallel: int) -> tuple[str, ...]:
+def arguments(model: ModelSpec, *, tensor_parallel: int, always: bool = False) -> tuple[str, ...]:
     """The options that follow `vllm serve MODEL` for this model on this many accelerators.
 
-    `--tensor-parallel-size` is left out where it is 1, vLLM's default.
+    `--tensor-parallel-size` is left out where it is 1, vLLM's default; `always` says even that.
     """
     found: list[str] = ["--served-model-name", model.ref.name]
     if model.revision is not None:
         found += ["--revision", model.revision]
-    if tensor_parallel > 1:
+    if tensor_parallel > 1 or always:
         found += ["--tensor-parallel-size", str(tensor_parallel)]
     if model.runner is Runner.POOLING:
         found += ["--runner", "pooling"]
     return tuple(found)
 
 
-def cpu_arguments(machine: Machine, engine_args: tuple[str, ...]) -> tuple[str, ...]:
+def memory_arguments(asked: Inference, engine_args: tuple[str, ...]) -> tuple[str, ...]:
+    """The share of a GPU's memory that vLLM takes, where nobody said another: 0.9, and not its own 0.92."""
+    if asked.gpu_memory is not None or _says_memory(engine_args):
+        return ()
+    return ("--gpu-memory-utilization", str(GPU_MEMORY))
+
+
+def _says_memory(engine_args: tuple[str, ...]) -> bool:
+    return any(arg.partition("=")[0].replace("_", "-") in _MEMORY_OPTIONS for arg in engine_args)
+
+
+def cpu_arguments(machine: Machine, asked: Inference, engine_args: tuple[str, ...]) -> tuple[str, ...]:
     """What vLLM needs besides on a machine without a GPU.
 
     Its own default for the KV cache is 0.92 of the memory that is free, which fails as soon as anything
     else runs: a quarter of the free memory is taken here, 256 MiB at the least and 4 GiB at the most.
     """
-    if any(arg.split("=")[0] == "--kv-cache-memory-bytes" for arg in engine_args):
+    if asked.gpu_memory is not None or _says_memory(engine_args):
         return ()
     size = min(max(machine.memory // 4, GIB // 4), 4 * GIB)
     return ("--kv-cache-memory-bytes", str(size))

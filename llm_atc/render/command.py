@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from typing import assert_never
 
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.model import Where
 from llm_atc.plan.plan import Plan
+from llm_atc.render.container import container, is_container, mounts
 
 LOOPBACK = "127.0.0.1"
+# Another program than `vllm serve`, which takes its model with a flag.
+API_MODULES = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server")
 PROGRAMS = {EngineName.VLLM: "vllm", EngineName.LLAMA_CPP: "llama-server"}
 
 
-def command(plan: Plan, executable: str, model: str, host: str, port: int) -> tuple[str, ...]:
+def command(
+    plan: Plan, executable: tuple[str, ...], model: str, host: str, port: int, variables: Iterable[str] = ()
+) -> tuple[str, ...]:
     """The engine's command line: no secret is in it.
 
-    `model` is what the engine is to load: a repository's id, a directory, or a GGUF file.
+    `executable` are the words that start the engine: a program, `python -m vllm`, `docker run … IMAGE`.
+    `model` is what the engine is to load: a repository's id, a directory, or a GGUF file. `variables` are the
+    names that a container takes over from the environment.
     """
     listen = ("--host", host, "--port", str(port))
+    in_container = is_container(executable)
+    if in_container:
+        executable = container(executable, mounts(plan, model), variables)
     match plan.engine:
         case EngineName.VLLM:
-            return (executable, "serve", model, *listen, *plan.arguments)
+            named = (*([] if in_container else _entry(executable)), model)
+            if executable[-1] in API_MODULES:
+                named = ("--model", model)
+            return (*executable, *named, *listen, *plan.arguments)
         case EngineName.LLAMA_CPP:
-            return (executable, *_gguf(plan, model), *listen, *plan.arguments)
+            return (*executable, *_gguf(plan, model), *listen, *plan.arguments)
         case _:
             assert_never(plan.engine)
+
+
+def _entry(executable: tuple[str, ...]) -> tuple[str, ...]:
+    return () if executable[-1] == "serve" else ("serve",)
 
 
 def _gguf(plan: Plan, model: str) -> tuple[str, ...]:
@@ -45,7 +63,8 @@ def text(plan: Plan) -> str:
     """The command as a shell would read it. What is only known at the start, and secrets, stand by name."""
     where = plan.model.ref.where
     model = plan.model.ref.location if where in (Where.HUB, Where.DISK) else plan.checkpoint
-    words = command(plan, PROGRAMS[plan.engine], model, LOOPBACK, plan.port)
+    executable = plan.executable or (PROGRAMS[plan.engine],)
+    words = command(plan, executable, model, plan.host or LOOPBACK, plan.port, environment(plan))
     lines = [f"# needs {plan.pin.requirements[0]}", *(f"# secret: {name}" for name in plan.secret_names)]
     envs = [f"{name}={shlex.quote(value)} \\" for name, value in environment(plan).items()]
     return "\n".join([*lines, *envs, shlex.join(words)]) + "\n"

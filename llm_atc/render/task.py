@@ -8,6 +8,7 @@ import shlex
 from dataclasses import replace
 from typing import Any
 
+from llm_atc.errors import UsageError
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.model import Where
 from llm_atc.plan.plan import CHECKPOINTS, Plan
@@ -44,6 +45,7 @@ def task(plan: Plan, template: Task, package: str) -> Task:
         "ENGINE_REQUIREMENTS": json.dumps([*plan.pin.requirements, *_beside(plan)]),
         "ENGINE_ARGS": json.dumps(list(plan.arguments)),
         **_by_accelerator(plan),
+        **_relay_arguments(plan, template),
         **dict(plan.envs),
     }
     filled["secrets"] = dict.fromkeys(plan.secret_names)
@@ -59,6 +61,18 @@ def _model_file(plan: Plan) -> dict[str, str]:
     if plan.model.ref.where is not Where.HUB:
         return {"MODEL_FILE": "", "MODEL_REVISION": ""}
     return {"MODEL_FILE": plan.model.file or "", "MODEL_REVISION": plan.model.revision or ""}
+
+
+def _relay_arguments(plan: Plan, template: Task) -> dict[str, str]:
+    """What the relay is told besides; a template without a relay cannot be told."""
+    if "RELAY_ARGS" in template["envs"]:
+        return {"RELAY_ARGS": json.dumps(list(plan.relay_arguments))}
+    if plan.relay_arguments:
+        raise UsageError(
+            f"No relay stands in front of {plan.engine} there, which --host and generation defaults need.",
+            hint="leave them away, or serve with vLLM on one machine",
+        )
+    return {}
 
 
 def _beside(plan: Plan) -> tuple[str, ...]:
@@ -111,6 +125,7 @@ def _file_mounts(plan: Plan, package: str) -> Task:
     found: Task = {}
     if plan.engine is EngineName.VLLM and plan.num_nodes == 1:
         found[f"{RELAY}/llm_atc"] = package
+    found |= dict(plan.files)
     ref = plan.model.ref
     if ref.where is not Where.HUB:
         found[f"{CHECKPOINTS}/{name_for(ref.name)}"] = ref.location

@@ -155,7 +155,7 @@ class LocalTarget:
             choose_port(plan, self._taken())  # raises now rather than after an installation
         launch = folder.announce()
         try:
-            executable = self._engines.ensure(plan.pin, report)
+            executable = plan.executable or (self._engines.ensure(plan.pin, report),)
             model = self._models.fetch(plan.model, report)
             with folder.held() as lock:
                 if lock is None or not folder.announced(launch):
@@ -174,7 +174,7 @@ class LocalTarget:
         lock: int,
         plan: Plan,
         secrets: Secrets,
-        found: tuple[str, str],
+        found: tuple[tuple[str, ...], str],
         report: Reporter,
         tied: int | None,
     ) -> None:
@@ -183,7 +183,7 @@ class LocalTarget:
         if port != plan.port:
             report.note(f"Port {plan.port} is taken: {plan.name} listens on {port}.")
         argv = command(plan, executable, model, LOOPBACK, port)
-        environ, keys = self._environment(plan, secrets, executable)
+        environ, keys = self._environment(plan, secrets, executable[0])
         if keys is not None:
             write_json(KEYS, {"api-key": keys}, folder=lock)
             argv = (*argv, "--config", str(folder.path / KEYS))

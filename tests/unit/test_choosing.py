@@ -11,6 +11,7 @@ from llm_atc import launcher, planning
 from llm_atc.errors import CloudNotReady, ModelGated, OfferError, SourceError, UsageError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.architecture import Unknown
+from llm_atc.plan.inference import Inference
 from llm_atc.plan.model import Format, ModelRef, ModelSpec
 from llm_atc.plan.places import Place
 from llm_atc.plan.request import Request, read_accelerators
@@ -47,7 +48,7 @@ def test_without_an_accelerator_the_cheapest_that_fits_are_planned(
 
 def test_every_accelerator_that_may_be_had_has_its_engine_options(fakes: Fakes) -> None:
     planned = planning.plan(fakes.world, replace(AUTO, engine_args=("--enable-log-outputs",)))
-    served = ("--served-model-name", AUTO.model)
+    served = ("--served-model-name", AUTO.model, "--gpu-memory-utilization", "0.9")
     logs = ("--enable-log-outputs", "--enable-log-requests")  # the second is added for the first
     two = ("--tensor-parallel-size", "2")
     assert planned.plan.arguments == (*served, *logs)
@@ -68,6 +69,13 @@ def test_context_and_concurrency_choose_larger_machines(fakes: Fakes) -> None:
     assert names(planning.plan(fakes.world, replace(AUTO, concurrency=16)))[0] == "A100-80GB:2"
     short = replace(AUTO, engine_args=("--max-model-len", "1k"), max_price=0.75)
     assert names(planning.plan(fakes.world, short)) == ["L4:1"]
+
+
+def test_a_context_and_gpus_of_llm_atcs_own_options_choose_as_the_engines_do(fakes: Fakes) -> None:
+    short = replace(AUTO, inference=Inference(max_model_len=1024), max_price=0.75)
+    assert names(planning.plan(fakes.world, short)) == ["L4:1"]
+    two = planning.plan(fakes.world, replace(AUTO, inference=Inference(gpus=2))).plan
+    assert {one.offer.accelerator.count for one in two.choices} == {2}
 
 
 def test_price_place_and_spot_narrow_the_choice(fakes: Fakes) -> None:

@@ -33,7 +33,7 @@ DISK = ModelRef(name="m", where=Where.DISK, location="/models/m")
 
 
 def test_vllm_serves_a_model_on_the_given_port() -> None:
-    words = command(plan(EngineName.VLLM, HUB), "/bin/vllm", "o/m", "127.0.0.1", 8001)
+    words = command(plan(EngineName.VLLM, HUB), ("/bin/vllm",), "o/m", "127.0.0.1", 8001)
     assert words == (
         *("/bin/vllm", "serve", "o/m", "--host", "127.0.0.1", "--port", "8001"),
         *("--served-model-name", "a b"),
@@ -52,7 +52,7 @@ def test_vllm_serves_a_model_on_the_given_port() -> None:
 def test_llama_server_loads_a_file(
     ref: ModelRef, file: str | None, model: str, words: tuple[str, ...]
 ) -> None:
-    found = command(plan(EngineName.LLAMA_CPP, ref, file), "llama-server", model, "127.0.0.1", 8001)
+    found = command(plan(EngineName.LLAMA_CPP, ref, file), ("llama-server",), model, "127.0.0.1", 8001)
     assert found[1 : 1 + len(words)] == words
     assert found[1 + len(words) :][:4] == ("--host", "127.0.0.1", "--port", "8001")
 

@@ -132,7 +132,8 @@ def test_a_plan_fills_the_structure() -> None:
         "ports": 9000,
     }
     arguments = (
-        '["--served-model-name", "Qwen/Qwen3-0.6B", "--tensor-parallel-size", "2", "--max-model-len", "4096"]'
+        '["--served-model-name", "Qwen/Qwen3-0.6B", "--tensor-parallel-size", "2", '
+        '"--gpu-memory-utilization", "0.9", "--max-model-len", "4096"]'
     )
     assert filled["envs"] == {
         "MODEL": "Qwen/Qwen3-0.6B",
@@ -142,6 +143,7 @@ def test_a_plan_fills_the_structure() -> None:
         "ENGINE_REQUIREMENTS": '["vllm==0.32.0"]',
         "ENGINE_ARGS": arguments,
         "ENGINE_ARGS_BY_ACCELERATOR": "{}",
+        "RELAY_ARGS": "[]",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "DEBUG",
     }
@@ -198,7 +200,8 @@ engine_arguments = st.lists(texts.filter(is_for_the_engine))
 @given(arguments=engine_arguments)
 def test_engine_arguments_reach_the_task_as_they_were_typed(arguments: list[str]) -> None:
     read = yaml.safe_load(text_of(plan_of(engine_args=tuple(arguments))))
-    assert json.loads(read["envs"]["ENGINE_ARGS"]) == ["--served-model-name", "Qwen/Qwen3-0.6B", *arguments]
+    own = ["--served-model-name", "Qwen/Qwen3-0.6B", "--gpu-memory-utilization", "0.9"]
+    assert json.loads(read["envs"]["ENGINE_ARGS"]) == [*own, *arguments]
 
 
 @settings(max_examples=60)

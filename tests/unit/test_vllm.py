@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from llm_atc.plan import vllm
 from llm_atc.plan.accelerators import CHIPS, Accelerator
 from llm_atc.plan.engine import Machine
+from llm_atc.plan.inference import Inference
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
 
 GIB = 1024**3
@@ -80,13 +81,24 @@ def test_revision_accelerators_and_pooling_are_told() -> None:
     ("free", "cache"), [(100 * GIB, 4 * GIB), (8 * GIB, 2 * GIB), (GIB, GIB // 4), (0, GIB // 4)]
 )
 def test_without_a_gpu_a_quarter_of_the_free_memory_is_cache(free: int, cache: int) -> None:
-    found = vllm.cpu_arguments(Machine(cpus=2, memory=free), ())
+    found = vllm.cpu_arguments(Machine(cpus=2, memory=free), Inference(), ())
     assert found == ("--kv-cache-memory-bytes", str(cache))
 
 
 @pytest.mark.parametrize("given_args", [("--kv-cache-memory-bytes", "1G"), ("--kv-cache-memory-bytes=1G",)])
 def test_a_cache_that_the_user_sized_is_left_alone(given_args: tuple[str, ...]) -> None:
-    assert vllm.cpu_arguments(Machine(cpus=2, memory=GIB), given_args) == ()
+    assert vllm.cpu_arguments(Machine(cpus=2, memory=GIB), Inference(), given_args) == ()
+
+
+def test_a_share_of_memory_that_was_asked_for_stands_in_for_the_cache() -> None:
+    asked = Inference(gpu_memory=0.5)
+    assert vllm.cpu_arguments(Machine(cpus=2, memory=GIB), asked, ()) == ()
+    assert vllm.memory_arguments(asked, ()) == ()
+
+
+def test_of_a_gpus_memory_nine_tenths_are_taken_unless_the_engine_was_told_otherwise() -> None:
+    assert vllm.memory_arguments(Inference(), ()) == ("--gpu-memory-utilization", "0.9")
+    assert vllm.memory_arguments(Inference(), ("--gpu_memory_utilization=0.5",)) == ()
 
 
 def test_without_a_compiler_nothing_is_compiled() -> None:
