@@ -28,6 +28,7 @@ from llm_atc.ports import (
     World,
 )
 from llm_atc.readiness import wait_until_ready
+from llm_atc.recording import recorded
 from llm_atc.states import State, state_of
 
 Confirm = Callable[[str], None]
@@ -94,9 +95,10 @@ def serve(
             order(_offer(decided, world.cloud.quote(decided)))
         world.store.save(decided, world.clock.now())
         world.vault.put(decided.name, secrets)
-        left = _launch(world, decided, secrets, report, timeout=timeout)
-        if until is not Until.SUBMITTED:
-            _wait(world, decided, secrets, report, timeout=left, until=until)
+        with recorded(world, decided, "serve", report) as told:
+            left = _launch(world, decided, secrets, told, timeout=timeout)
+            if until is not Until.SUBMITTED:
+                _wait(world, decided, secrets, told, timeout=left, until=until)
     return status_of(world, decided.name)
 
 
@@ -357,9 +359,10 @@ def restart(
         secrets = _secrets(world, decided, {})
         world.store.save(decided, world.clock.now())
         world.vault.put(name, secrets)
-        left = _launch(world, decided, secrets, report, timeout=timeout, forget=False)
-        if until is not Until.SUBMITTED:
-            _wait(world, decided, secrets, report, timeout=left, until=until)
+        with recorded(world, decided, "start", report) as told:
+            left = _launch(world, decided, secrets, told, timeout=timeout, forget=False)
+            if until is not Until.SUBMITTED:
+                _wait(world, decided, secrets, told, timeout=left, until=until)
     return status_of(world, name)
 
 

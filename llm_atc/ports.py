@@ -18,6 +18,7 @@ from llm_atc.plan.offers import Catalogue
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
+from llm_atc.plan.timeline import Launch
 
 Secrets = Mapping[str, Secret]
 
@@ -68,6 +69,9 @@ class Reporter(Protocol):
 
     def stage(self, stage: Stage) -> None:
         """The given stage has begun; told again, or an earlier one, it changes nothing."""
+
+    def expect(self, seconds: Mapping[Stage, float]) -> None:
+        """How long each stage took in earlier launches like this one; empty when there was none."""
 
     def line(self, text: str) -> None:
         """One line of what SkyPilot or the engine said."""
@@ -235,6 +239,12 @@ class Store(Protocol):
 
     def forget(self, name: str) -> None:
         """Remember it no more. Quiet when it is not known."""
+
+    def record(self, launch: Launch) -> None:
+        """Keep how long a launch took. Old ones are dropped, the deployment's end changes nothing."""
+
+    def launches(self) -> tuple[Launch, ...]:
+        """Every launch that is kept, the oldest first."""
 
     def working(self, name: str, verb: str) -> AbstractContextManager[None]:
         """Hold the name while a command works on it.

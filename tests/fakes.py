@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,9 +67,13 @@ class FakeReporter:
         self.stages: list[Stage] = []
         self.lines: list[str] = []
         self.notes: list[str] = []
+        self.expected: dict[Stage, float] = {}
 
     def stage(self, stage: Stage) -> None:
         self.stages.append(stage)
+
+    def expect(self, seconds: Mapping[Stage, float]) -> None:
+        self.expected = dict(seconds)
 
     def line(self, text: str) -> None:
         self.lines.append(text)

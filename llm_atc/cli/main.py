@@ -20,6 +20,7 @@ from llm_atc.cli import (
     parse,
     serve,
     status,
+    timeline,
 )
 from llm_atc.cli.options import Invocation
 from llm_atc.cli.request import laid_at_its_source
@@ -39,6 +40,7 @@ app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("endpoint")(status.endpoint)
 app.command("logs")(status.logs)
+app.command("timeline")(timeline.timeline)
 app.command("stop")(lifecycle.stop)
 app.command("start")(lifecycle.start)
 app.command("restart")(lifecycle.restart)

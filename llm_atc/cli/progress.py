@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ class Progress:
         self._console = talk()
         self._verbose = verbose
         self._begun: dict[Stage, float] = {}
+        self._usual: Mapping[Stage, float] = {}
         self._last_line = ""
         self._live = None
         if self._console.is_terminal and not verbose:
@@ -63,6 +64,11 @@ class Progress:
             start = next(iter(self._begun.values()))
             self._console.print(f"[{self._begun[stage] - start:6.1f} s] {stage}", markup=False)
 
+    def expect(self, seconds: Mapping[Stage, float]) -> None:
+        self._usual = seconds
+        if seconds:
+            self.note(f"Launches like this one took {told(sum(seconds.values()))} before.")
+
     def line(self, text: str) -> None:
         self._last_line = text
         if self._verbose:
@@ -84,7 +90,15 @@ class Progress:
             done = not last or stage is Stage.READY
             mark = Text("✓", style="green") if done else Text("…", style="yellow")
             elapsed = "" if stage is Stage.READY else f"{end - start:.0f} s"
+            if last and stage in self._usual:
+                elapsed += f" of usually {told(self._usual[stage])}"
             table.add_row(mark, str(stage), Text(elapsed, style="dim"))
         if self._last_line:
             table.add_row("", "", Text(self._last_line[: self._console.width - 20], style="dim"))
         return table
+
+
+def told(seconds: float) -> str:
+    """A duration as people say it: `40 s`, `2 min 5 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -80,6 +80,9 @@ class _Quiet:
     def stage(self, stage: object) -> None:
         """Says nothing."""
 
+    def expect(self, seconds: object) -> None:
+        """Says nothing."""
+
     def line(self, text: str) -> None:
         """Says nothing."""
 

@@ -27,6 +27,7 @@ from sqlalchemy.exc import IntegrityError
 
 from llm_atc.errors import DeploymentBusy
 from llm_atc.plan.plan import Plan
+from llm_atc.plan.timeline import Launch
 from llm_atc.ports import Deployment
 
 _meta = MetaData()
@@ -38,6 +39,14 @@ _deployments = Table(
     Column("created", Float, nullable=False),
     Column("started", Float, nullable=False),
 )
+# How long launches took; kept when their deployments are gone.
+_launches = Table(
+    "launches",
+    _meta,
+    Column("id", Integer, primary_key=True),
+    Column("launch", Text, nullable=False),
+)
+KEPT_LAUNCHES = 500
 # Which command works on which deployment now: by process, so that a killed one holds nothing.
 _holds = Table(
     "holds",
@@ -49,6 +58,7 @@ _holds = Table(
     Column("born", Float, nullable=False),
 )
 _plans: TypeAdapter[Plan] = TypeAdapter(Plan)
+_spans: TypeAdapter[Launch] = TypeAdapter(Launch)
 
 
 class Database:
@@ -106,6 +116,17 @@ class Database:
     def forget(self, name: str) -> None:
         with self._engine.begin() as connection:
             connection.execute(delete(_deployments).where(_deployments.c.name == name))
+
+    def record(self, launch: Launch) -> None:
+        with self._engine.begin() as connection:
+            made = connection.execute(_launches.insert().values(launch=_spans.dump_json(launch).decode()))
+            newest = made.inserted_primary_key[0] if made.inserted_primary_key else 0
+            connection.execute(delete(_launches).where(_launches.c.id <= newest - KEPT_LAUNCHES))
+
+    def launches(self) -> tuple[Launch, ...]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(_launches).order_by(_launches.c.id)).all()
+        return tuple(_spans.validate_json(row.launch) for row in rows)
 
     @contextlib.contextmanager
     def working(self, name: str, verb: str) -> Iterator[None]:
