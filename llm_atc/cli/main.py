@@ -12,6 +12,7 @@ import llm_atc
 from llm_atc.cli import (
     accelerators,
     checkpoints,
+    config,
     download,
     engines,
     fit,
@@ -52,6 +53,7 @@ app.command("accelerators")(accelerators.accelerators)
 app.command("parse")(parse.parse)
 app.add_typer(download.models_app, name="models")
 app.add_typer(checkpoints.app, name="checkpoints")
+app.add_typer(config.app, name="config")
 app.add_typer(engines.app, name="engines")
 
 

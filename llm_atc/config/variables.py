@@ -15,6 +15,7 @@ PREFIX = "LLM_ATC_"
 BY_VARIABLE: Mapping[str, Key] = {key.environment: key for key in KEYS}
 # What is no setting of a launch, and is read from the environment alone.
 OTHERS = ("LLM_ATC_HOME", "LLM_ATC_CONFIG", "LLM_ATC_DEBUG")
+_SHORT = [name.removeprefix(PREFIX) for name in (*BY_VARIABLE, *OTHERS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,8 @@ def strangers(variables: Mapping[str, str], file: str = "") -> tuple[str, ...]:
         if name in OTHERS:
             if file:
                 told.append(f"{name} in {file} is not read: set it in the environment.")
-        elif close := nearest(name, [*BY_VARIABLE, *OTHERS]):
-            told.append(f"{name} is no variable of llm-atc, and changes nothing: did you mean {close}?")
+        elif close := nearest(name.removeprefix(PREFIX), _SHORT):
+            told.append(
+                f"{name} is no variable of llm-atc, and changes nothing: did you mean {PREFIX}{close}?"
+            )
     return tuple(told)

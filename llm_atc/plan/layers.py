@@ -22,8 +22,13 @@ FOLLOWERS: Mapping[str, tuple[str, ...]] = {
     "cloud.region": ("cloud.zone",),
     "serve.backend": ("serve.backend_args", "serve.vllm_args", "serve.gpu_layers", "serve.max_ctx_size"),
 }
-# Two ways to say which model: whichever is said higher hides the other.
-RIVALS = {"model.name": "serve.model_path", "serve.model_path": "model.name"}
+# Two ways to say the same: the one that is said higher hides the other.
+RIVALS = {
+    "model.name": "serve.model_path",
+    "serve.model_path": "model.name",
+    "serve.host_port": "server.port",
+    "server.port": "serve.host_port",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
