@@ -64,7 +64,7 @@ def install(pin: Pin, folder: Path, report: Reporter) -> Path:
     )
     empty(folder)
     with tempfile.TemporaryDirectory(prefix="llm-atc-llama-cpp-") as scratch:
-        source = _fetch_source(pin, Path(scratch), report)
+        source = fetch_source(pin, Path(scratch), report)
         built = _build(source, Path(scratch), cuda, report)
         executable.parent.mkdir()
         shutil.copy2(built, executable)
@@ -86,7 +86,7 @@ def use_cuda() -> bool:
     return shutil.which("nvcc") is not None and bool(nvidia_gpus())
 
 
-def _fetch_source(pin: Pin, scratch: Path, report: Reporter) -> Path:
+def fetch_source(pin: Pin, scratch: Path, report: Reporter) -> Path:
     """llama.cpp's source, unpacked. pip fetches it, from wherever the user's pip is configured to look."""
     asked = scratch / "requirements.txt"
     digest = SOURCE_HASHES.get(pin.version)

@@ -56,10 +56,11 @@ _KINDS: Mapping[int, tuple[str, int, int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gguf:
-    """A GGUF file's keys and tensors."""
+    """A GGUF file's keys and tensors. `size` is the least that the whole file must have, in bytes."""
 
     keys: Mapping[str, Value]
     tensors: tuple[Tensor, ...]
+    size: int = 0
 
     def number(self, name: str) -> int | None:
         """A number under the file's own architecture, such as `block_count`; the largest of a list."""
@@ -131,15 +132,24 @@ def read_gguf_header(head: bytes) -> Gguf:
     for _ in range(keys):
         name = reader.text()
         found[name] = reader.value(reader.count("I"))
-    return Gguf(keys=found, tensors=tuple(_tensor(reader) for _ in range(tensors)))
+    read = [_tensor(reader) for _ in range(tensors)]
+    align = found.get("general.alignment", 32)
+    data = -(-reader.at // align) * align if isinstance(align, int) and align else reader.at
+    ends = [offset + tensor.bytes for offset, tensor in read]
+    return Gguf(
+        keys=found,
+        tensors=tuple(tensor for _, tensor in read),
+        size=data + max(ends) if ends else reader.at,
+    )
 
 
-def _tensor(reader: _Reader) -> Tensor:
+def _tensor(reader: _Reader) -> tuple[int, Tensor]:
+    """Where its data begins, counted from the first tensor's; and the tensor."""
     name = reader.text()
     shape = tuple(reader.count() for _ in range(reader.count("I", most=8)))
     kind = reader.count("I")
-    reader.take("Q")
+    offset = reader.count()
     if kind not in _KINDS:
         raise BadHeader(f"{name} is of kind {kind}, which llm-atc does not know")
     word, block, size = _KINDS[kind]
-    return Tensor(name=name, dtype=word, shape=shape, bytes=-(-math.prod(shape) // block) * size)
+    return offset, Tensor(name=name, dtype=word, shape=shape, bytes=-(-math.prod(shape) // block) * size)

@@ -113,3 +113,14 @@ def header_of(head: Callable[[int], bytes], guess: int = 64 * 1024) -> bytes:
     first = head(guess)
     needed = safetensors_length(first)
     return first if len(first) >= needed else head(needed)
+
+
+def check_size(size: int, told: int, *, exact: bool = True) -> None:
+    """Whether a file of `size` bytes is as long as its header tells; BadHeader when it is not.
+
+    safetensors refuses a longer file too; GGUF's, without `exact`, may be padded at the end.
+    """
+    if size < told:
+        raise BadHeader(f"it is cut short: {size} bytes of {told}")
+    if exact and size > told:
+        raise BadHeader(f"it has {size - told} bytes that its header does not tell of")

@@ -1,4 +1,4 @@
-"""The option lists of the pinned engines, which ship with the package."""
+"""The option lists of the pinned engines and the models they know, which ship with the package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import resources
 
 from llm_atc.plan import llama_cpp, vllm
 from llm_atc.plan.engine import EngineName
+from llm_atc.plan.known_models import KnownModels
 from llm_atc.plan.options import OptionSet
 
 PINS = {EngineName.VLLM: vllm.CURRENT.pin, EngineName.LLAMA_CPP: llama_cpp.PIN}
@@ -23,3 +24,10 @@ def engine_options(engine: EngineName) -> OptionSet:
     """Every option of the pinned engine, read once."""
     file = resources.files("llm_atc.plan") / "data" / file_name(engine)
     return OptionSet.read(json.loads(file.read_text(encoding="utf-8")))
+
+
+@cache
+def known_models(engine: EngineName) -> KnownModels:
+    """What the pinned engine can load, read once."""
+    file = resources.files("llm_atc.plan") / "data" / f"{PINS[engine].environment}-models.json"
+    return KnownModels.read(json.loads(file.read_text(encoding="utf-8")))

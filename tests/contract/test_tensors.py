@@ -109,3 +109,36 @@ def test_a_gguf_file_by_itself(tiny: Path, tmp_path: Path) -> None:
     assert isinstance(facts.architecture, Architecture)
     assert (facts.architecture.layers, facts.architecture.context) == (2, 2048)
     assert facts.weights.exact
+
+
+def test_a_file_that_is_cut_short_is_named(tiny: Path) -> None:
+    path = tiny / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ModelUnservable, match=r"model\.safetensors of tiny is damaged: it is cut short"):
+        read_facts(ModelRef.parse(str(tiny)))
+
+
+def test_a_gguf_file_that_is_cut_short_is_named(tiny: Path, tmp_path: Path) -> None:
+    from examples import make_tiny_gguf
+
+    path = tmp_path / "tiny.gguf"
+    make_tiny_gguf.make(tiny, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ModelUnservable, match=r"tiny\.gguf of .* is damaged: it is cut short"):
+        read_facts(ModelRef.parse(str(path)))
+
+
+def test_a_part_that_an_index_promises_is_missed(tiny: Path) -> None:
+    index = {"weight_map": {"x": "model-00002-of-00002.safetensors"}}
+    (tiny / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelUnservable, match=r"tiny is not whole: model-00002-of-00002\.safetensors"):
+        read_facts(ModelRef.parse(str(tiny)))
+
+
+def test_what_lies_beside_the_weights_is_read(tiny: Path, tmp_path: Path) -> None:
+    from examples import make_tiny_gguf
+
+    make_tiny_gguf.make(tiny, tmp_path / "tiny.gguf")
+    for place in (tiny, tmp_path / "tiny.gguf"):
+        papers = read_facts(ModelRef.parse(str(place))).papers
+        assert (papers.tokenizer, papers.chat_template) == (True, True)

@@ -22,7 +22,7 @@ from llm_atc.plan.options import Kind
 from llm_atc.plan.program_line import Program, ProgramLine, recognise
 from llm_atc.plan.shapes import Shape
 from llm_atc.plan.shell import read_script
-from llm_atc.store.engine_options import engine_options
+from llm_atc.store.engine_options import engine_options, known_models
 from tests.local_fixtures import Told
 from tests.unit.corpus import entries
 
@@ -210,3 +210,13 @@ def test_the_lists_of_options_are_those_of_the_pinned_engines(engines_home: Path
         assert text == (made.DATA / name).read_text(encoding="utf-8"), (
             f"{name} is out of date: python -m llm_atc.engines.options --write"
         )
+
+
+def test_the_architectures_of_llama_cpp_are_in_its_program(llama_server: Path) -> None:
+    program = llama_server.read_bytes()
+    known = known_models(EngineName.LLAMA_CPP)
+    absent = [
+        name for name in known.architectures if name.encode() + b"\0" not in program
+    ]  # strings share their tails
+    assert absent == []
+    assert len(known.architectures) > 100
