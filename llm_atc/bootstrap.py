@@ -8,7 +8,7 @@ from pathlib import Path
 import llm_atc
 from llm_atc.engines.installer import EnginesHere
 from llm_atc.plan.plan import Plan
-from llm_atc.ports import World
+from llm_atc.ports import Catalog, World
 from llm_atc.probe import HttpProbe
 from llm_atc.render.task import document, task, template_for
 from llm_atc.settings import Settings
@@ -35,20 +35,25 @@ class SystemClock:
 def world(settings: Settings) -> World:
     """Every port, filled with what really does it."""
     engines = EnginesHere(settings.home)
-    models, clock = AllModels(settings.home), SystemClock()
+    models = AllModels(settings.home)
     return World(
         here=LocalTarget(settings.home, engines, models),
         cloud=SkyVm(render),
         models=models,
         engines=engines,
-        catalog=SkyCatalog(settings.home / "catalogue.json", clock),
+        catalog=catalog(settings),
         probe=HttpProbe(),
         store=Database.at(settings.home / "state.db"),
         vault=FileVault(settings.home / "secrets"),
-        clock=clock,
+        clock=SystemClock(),
         environ=settings.environ,
         options=engine_options,
     )
+
+
+def catalog(settings: Settings) -> Catalog:
+    """What clouds sell, alone: for commands that ask nothing else of the world."""
+    return SkyCatalog(settings.home / "catalogue.json", SystemClock())
 
 
 def render(plan: Plan) -> str:

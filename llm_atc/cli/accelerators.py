@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from llm_atc.ports import World
 
 Option = typer.Option
-CENT = 0.01
 
 
 def accelerators(
@@ -146,6 +145,7 @@ def _show(found: tuple[Row, ...], *, with_model: bool) -> None:
 def _fit_cells(row: Row) -> tuple[str, ...]:
     if row.tuned is None:
         return ("[red]no[/]", "", "", "")
-    verdict, price = row.tuned.verdict, row.per_million
-    dollars = "" if price is None else f"{price:.2f}" if price >= CENT else f"< {CENT}"
-    return ("[green]yes[/]", str(verdict.max_model_len), str(verdict.concurrency), dollars)
+    from llm_atc.cli.output import cents
+
+    verdict = row.tuned.verdict
+    return ("[green]yes[/]", str(verdict.max_model_len), str(verdict.concurrency), cents(row.per_million))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from llm_atc.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from llm_atc.plan.accelerators import Accelerator
     from llm_atc.plan.architecture import Dtype
     from llm_atc.plan.fit import Split
     from llm_atc.plan.fit_report import FitReport, Opinion
@@ -51,6 +53,8 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Tell where a model fits, before anything is paid for: read from its files' headers, no weights."""
+    from dataclasses import replace
+
     from llm_atc.cli import output
     from llm_atc.plan.fit import Wish
     from llm_atc.plan.fit_report import report
@@ -68,10 +72,26 @@ def fit(
     )
     facts = read_facts(ModelRef.parse(model, source))
     found = report(facts.spec.ref.name, facts.architecture, facts.weights, chosen, wish)
+    found = replace(found, hourly=_prices())
     if as_json:
         output.print_json(found.facts())
     else:
         _show(found, chosen=bool(chosen))
+
+
+def _prices() -> dict[Accelerator, float]:
+    """The cheapest machine on demand with each accelerator, as prices were read last; none where they never
+    were."""
+    from llm_atc.bootstrap import catalog
+    from llm_atc.plan.market import cheapest, rows
+    from llm_atc.plan.offers import Terms
+    from llm_atc.settings import Settings
+
+    kept = catalog(Settings.read(os.environ)).kept()
+    if kept is None:
+        return {}
+    found = cheapest(rows(kept.offers, Terms(clouds=kept.clouds)))
+    return {row.choice.offer.accelerator: row.choice.hourly for row in found}
 
 
 def _dtype(flag: str, text: str | None) -> Dtype | None:
@@ -100,7 +120,8 @@ def _show(found: FitReport, *, chosen: bool) -> None:
     for line in _head(found):
         console.print(line, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("ACCELERATOR", "FITS", "CONTEXT", "REQUESTS", "ONE GPU'S MEMORY", "WHY"):
+    prices = ("$/HOUR", "$/M TOKENS") if found.hourly else ()
+    for heading in ("ACCELERATOR", "FITS", "CONTEXT", "REQUESTS", *prices, "ONE GPU'S MEMORY", "WHY"):
         table.add_column(heading, overflow="fold")
     shown = found.opinions if chosen else _nearest(found.opinions)
     for one in shown:
@@ -110,15 +131,24 @@ def _show(found: FitReport, *, chosen: bool) -> None:
             f"[{style}]{word}[/]",
             "" if one.max_model_len is None else str(one.max_model_len),
             "" if one.concurrency is None else str(one.concurrency),
+            *(_money(found, one) if prices else ()),
             Text(bar(one.split) if one.split else ""),
             Text(one.reason),
         )
     console.print(table)
     console.print("█ weights  ▓ KV cache  ▒ overhead (estimate)  ░ free for more requests", style="dim")
+    if prices:
+        console.print("$/M TOKENS is an estimate. Prices and ages: llm-atc accelerators", style="dim")
     if chosen:
         for one in shown:
             for line in (*one.notes, *(f"would help: {option}" for option in one.options)):
                 console.print(f"{one.accelerator}: {line}", markup=False)
+
+
+def _money(found: FitReport, one: Opinion) -> tuple[str, str]:
+    from llm_atc.cli.output import cents
+
+    return cents(found.hourly.get(one.accelerator)), cents(found.token_price(one))
 
 
 def _head(found: FitReport) -> list[str]:

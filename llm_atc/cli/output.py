@@ -90,6 +90,11 @@ def _money(dollars: float | None) -> str:
     return "" if dollars is None else f"{dollars:.2f}"
 
 
+def cents(dollars: float | None) -> str:
+    """A price for people, which does not look like nothing where it is little."""
+    return "< 0.01" if dollars is not None and dollars < 0.01 else _money(dollars)
+
+
 def curl_line(endpoint: Endpoint) -> str:
     """A command that asks the endpoint for its models, with the key that it takes."""
     header = f' -H "Authorization: Bearer {endpoint.key.reveal()}"' if endpoint.key else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_atc.plan.accelerators import CHIPS, Accelerator, unknown_accelerator
@@ -12,6 +12,7 @@ from llm_atc.plan.fit import COUNTS, LEAST_CONTEXT, USUAL, Split, Verdict, Wish,
 from llm_atc.plan.gguf_config import offload
 from llm_atc.plan.kv_cache import PerToken, per_token
 from llm_atc.plan.overhead import GIB, MIB, UTILIZATION
+from llm_atc.plan.price import daily, rounded, token_price
 from llm_atc.plan.weights import Weights
 
 # Estimate: llama.cpp's compute buffers and the CUDA context, on each GPU.
@@ -36,7 +37,11 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitReport:
-    """What was found out about a model; `cache` is None where its shape is not known: `unknown` says why."""
+    """What was found out about a model; `cache` is None where its shape is not known: `unknown` says why.
+
+    `asked` is how many requests at once were asked for; `hourly` US dollars of the cheapest machine with an
+    accelerator, where that is known.
+    """
 
     model: str
     weights: Weights
@@ -45,9 +50,15 @@ class FitReport:
     context: int | None
     unknown: str | None
     opinions: tuple[Opinion, ...]
+    asked: int = 1
+    hourly: Mapping[Accelerator, float] = field(default_factory=dict)
+
+    def token_price(self, opinion: Opinion) -> float | None:
+        """US dollars for a million tokens there, by the hourly price: an estimate."""
+        return token_price(self.hourly.get(opinion.accelerator), opinion, self.asked)
 
     def facts(self) -> dict[str, Any]:
-        """As `--json` prints it. Bytes are of the whole model; null is what is not known."""
+        """As `--json` prints it. Bytes are of the whole model, prices US dollars; null: not known."""
         cache = self.cache
         return {
             "model": self.model,
@@ -67,6 +78,9 @@ class FitReport:
                     "max_model_len": one.max_model_len,
                     "concurrency": one.concurrency,
                     "reason": one.reason,
+                    "hourly": (price := self.hourly.get(one.accelerator)),
+                    "daily": None if price is None else rounded(daily(price)),
+                    "dollars_per_million_tokens": rounded(self.token_price(one)),
                 }
                 for one in self.opinions
             ],
@@ -110,6 +124,7 @@ def report(
         context=architecture.context,
         unknown=None,
         opinions=tuple(_opinion(one) for one in verdicts),
+        asked=wish.concurrency,
     )
 
 

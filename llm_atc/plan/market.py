@@ -9,7 +9,7 @@ from typing import Any
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.fit import Wish
 from llm_atc.plan.offers import Choice, Offer, Terms, allowed
-from llm_atc.plan.price import Speed, daily, per_million, speed
+from llm_atc.plan.price import Speed, daily, per_million, rounded, speed
 from llm_atc.plan.tuning import Tuned, Tuner
 
 
@@ -40,17 +40,12 @@ class Row:
             "instance_type": offer.instance_type,
             "spot": self.choice.spot,
             "hourly": self.choice.hourly,
-            "daily": round(daily(self.choice.hourly), 4),
+            "daily": rounded(daily(self.choice.hourly)),
             "fits": self.fits,
             "max_model_len": verdict.max_model_len if verdict else None,
             "concurrency": verdict.concurrency if verdict else None,
             "dollars_per_million_tokens": rounded(self.per_million),
         }
-
-
-def rounded(dollars: float | None) -> float | None:
-    """Four digits after the point."""
-    return None if dollars is None else round(dollars, 4)
 
 
 def rows(
@@ -68,7 +63,7 @@ def _row(choice: Choice, known: dict[Accelerator, Tuned | None], tuner: Tuner | 
     if accelerator not in known:
         known[accelerator] = tuner(accelerator)
     tuned = known[accelerator]
-    found = speed(tuned.verdict, wish) if tuned else None
+    found = speed(tuned.verdict, wish.concurrency) if tuned else None
     return Row(choice=choice, fits=tuned is not None, tuned=tuned, speed=found)
 
 

@@ -8,9 +8,10 @@ Inference", arXiv:2211.05102, section 2: a roofline by memory bandwidth). All of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from llm_atc.plan.accelerators import Chip
-from llm_atc.plan.fit import Verdict, Wish
+from llm_atc.plan.accelerators import Accelerator, Chip
+from llm_atc.plan.fit import Split
 from llm_atc.plan.offers import HOURS_A_DAY
 
 SECONDS_AN_HOUR = 3600
@@ -72,13 +73,32 @@ def daily(hourly: float) -> float:
     return hourly * HOURS_A_DAY
 
 
+def rounded(dollars: float | None) -> float | None:
+    """Dollars for JSON: four digits after the point."""
+    return None if dollars is None else round(dollars, 4)
+
+
 def told(hourly: float) -> str:
     """What a machine costs, for people: an hour, and a day."""
     return f"${hourly:.2f} an hour (${daily(hourly):.2f} a day)"
 
 
-def speed(verdict: Verdict, wish: Wish) -> Speed | None:
-    """How fast a model writes where it fits; None where that is not known.
+class Fitted(Protocol):
+    """What is known of a model on an accelerator: a verdict, or an opinion."""
+
+    @property
+    def accelerator(self) -> Accelerator: ...
+    @property
+    def fits(self) -> bool | None: ...
+    @property
+    def concurrency(self) -> int | None: ...
+    @property
+    def split(self) -> Split | None: ...
+
+
+def speed(verdict: Fitted, concurrency: int) -> Speed | None:
+    """How fast a model writes where it fits; None where that is not known. Its `split` is for `concurrency`
+    requests.
 
     As many requests as fit at once, each half way through its context. Of one GPU's memory the weights and
     those requests' caches are read for every step; several GPUs read their parts at the same time.
@@ -87,7 +107,7 @@ def speed(verdict: Verdict, wish: Wish) -> Speed | None:
     if chip is None or split is None or not verdict.fits or not verdict.concurrency:
         return None
     requests = min(verdict.concurrency, MOST_REQUESTS)
-    each = split.kv / wish.concurrency / 2
+    each = split.kv / concurrency / 2
     seconds = (split.weights + requests * each) / bandwidth(chip)
     return Speed(tokens=requests / seconds, requests=requests) if seconds else None
 
@@ -100,3 +120,9 @@ def bandwidth(chip: Chip) -> float:
 def per_million(hourly: float, found: Speed) -> float:
     """US dollars for a million tokens written, with the machine always that busy."""
     return hourly / (found.tokens * SECONDS_AN_HOUR) * MILLION
+
+
+def token_price(hourly: float | None, verdict: Fitted, concurrency: int) -> float | None:
+    """US dollars for a million tokens there; None where price or speed is not known."""
+    found = speed(verdict, concurrency)
+    return per_million(hourly, found) if found is not None and hourly is not None else None

@@ -18,10 +18,14 @@ START_API = "sky api start   (and: sky api info)"
 
 
 class LineStream(io.TextIOBase):
-    """A text stream that hands every whole line, and the stage it tells of, to a reporter."""
+    """A text stream that hands every whole line, and the stage it tells of, to a reporter.
 
-    def __init__(self, report: Reporter | None) -> None:
+    `hear` gets each line, too.
+    """
+
+    def __init__(self, report: Reporter | None, hear: Callable[[str], None] | None = None) -> None:
         self._report = report
+        self._hear = hear
         self._rest = ""
 
     def writable(self) -> bool:
@@ -30,6 +34,8 @@ class LineStream(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self._rest = (self._rest + text).replace("\r", "\n").split("\n")
         for line in filter(None, map(clean, lines)):
+            if self._hear is not None:
+                self._hear(line)
             if self._report is not None:
                 if stage := stage_of(line):
                     self._report.stage(stage)

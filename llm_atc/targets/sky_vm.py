@@ -11,6 +11,7 @@ import yaml
 
 from llm_atc.errors import CloudError, NotReady
 from llm_atc.plan.diagnosis import clean
+from llm_atc.plan.failover import Failover
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
@@ -34,10 +35,11 @@ class SkyVm:
             values = [(name, secrets[name].reveal()) for name in plan.secret_names]
             task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)), secrets_overrides=values)
             self._end_jobs(sky, plan.name)
+            failover = Failover()
             request = sky.launch(task, cluster_name=plan.name, no_setup=not plan.setup)
             with _cancelled_after(timeout, sky, request) as late:
                 try:
-                    sky.stream_and_get(request, output_stream=LineStream(report))
+                    sky.stream_and_get(request, output_stream=LineStream(report, failover.hear))
                 except KeyboardInterrupt:
                     # The server would go on with it: an interrupted launch is cancelled, and what it left
                     # behind is for `status` and `down`.
@@ -50,6 +52,8 @@ class SkyVm:
                         f"{plan.name} got no machine within {timeout:.0f} seconds; the attempt was ended.",
                         hint="llm-atc serve … --timeout 7200   (or another --region)",
                     ) from error
+            if failover.note is not None:
+                report.note(failover.note)
 
     def clouds(self, cloud: str | None) -> tuple[str, ...]:
         with sky_quiet() as sky:

@@ -93,6 +93,17 @@ GCP_ACCELERATORS = {  # name: (counts sold, MiB each, dollars an hour each, regi
 }
 SPOT = 0.35  # of the full price, on GCP
 
+GPU_NAMES = {  # as nvidia-smi calls them
+    "T4": "Tesla T4",
+    "V100": "Tesla V100-SXM2-16GB",
+    "A10G": "NVIDIA A10G",
+    "L4": "NVIDIA L4",
+    "L40S": "NVIDIA L40S",
+    "A100": "NVIDIA A100-SXM4-40GB",
+    "A100-80GB": "NVIDIA A100-SXM4-80GB",
+    "H100": "NVIDIA H100 80GB HBM3",
+}
+
 AWS_IMAGE_TAGS = ("custom-cpu-ubuntu", "custom-gpu-ubuntu", "custom-gpu-ubuntu-cuda13", "gpu-ubuntu-2004")
 GCP_IMAGE_TAGS = (
     *("custom-cpu-ubuntu-2204", "custom-gpu-ubuntu-2204", "custom-gpu-ubuntu-2204-cuda13"),
@@ -155,6 +166,16 @@ def aws_images() -> Iterator[tuple[str, str]]:
     """Tag and id of each AWS machine image; they are the same in every region."""
     for number, tag in enumerate(AWS_IMAGE_TAGS):
         yield f"skypilot:{tag}", f"ami-0{0x5CA1AB1E000 + number:016x}"
+
+
+def gpus_of(instance_type: str) -> list[str]:
+    """What nvidia-smi says of each GPU of an AWS machine, name and MiB; nothing of any other machine."""
+    return [
+        f"{GPU_NAMES[sold.accelerator]}, {sold.accelerator_memory}"
+        for sold in AWS_SELLS
+        if sold.instance_type == instance_type
+        for _ in range(sold.count)
+    ]
 
 
 def write_catalog(home: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cloud import metadata
+from tests.cloud.catalog import gpus_of
 from tests.cloud.instance import InstanceFacts
 from tests.cloud.metadata import AssumeRole, MetadataService
 from tests.cloud.network import NetworkNamespace, Streams, listen, relay
@@ -20,6 +21,15 @@ from tests.cloud.user_data import first_boot_script
 
 INIT = Path(__file__).with_name("machine_init.sh")
 BOOT_SECONDS = 60.0
+NVIDIA_SMI = """#!/bin/sh
+case "$*" in
+  "--query-gpu=name,memory.total --format=csv,noheader,nounits") cat <<'END'
+{gpus}
+END
+  ;;
+  *) echo "this machine has no GPU, it only says so: $*" >&2; exit 9 ;;
+esac
+"""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -97,6 +107,7 @@ class Machine:
                 file = disk / "upper" / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(content)
+            _put_nvidia_smi(disk / "upper", facts.instance_type)
         with (self._directory / "console.log").open("ab") as console:
             process = await asyncio.create_subprocess_exec(
                 *_isolated(),
@@ -161,6 +172,16 @@ class Machine:
 
             running.inward[host, port] = await relay(dial, listener=listen(host, port))
             self._host.log(f"open {facts.id} {host}:{port}")
+
+
+def _put_nvidia_smi(root: Path, instance_type: str) -> None:
+    """What a machine sold with GPUs answers when it is asked for them; it has no other command for it."""
+    lines = gpus_of(instance_type)
+    if lines:
+        program = root / "usr" / "local" / "bin" / "nvidia-smi"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(NVIDIA_SMI.format(gpus="\n".join(lines)))
+        program.chmod(0o755)
 
 
 def _isolated() -> list[str]:

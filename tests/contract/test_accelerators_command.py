@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.sky_here  # noqa: F401  (SkyPilot, loaded without the warnings that are its own)
 from examples.make_tiny_model import make
 from llm_atc.errors import CloudError
 from llm_atc.plan.accelerators import Accelerator

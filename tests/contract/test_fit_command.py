@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -12,6 +13,8 @@ from examples.make_tiny_model import make
 from llm_atc.cli.fit import bar, fit
 from llm_atc.errors import OfferError, UsageError
 from llm_atc.plan.fit import Split
+from llm_atc.targets.catalogue_file import save
+from tests.unit.markets import catalogue
 
 app = typer.Typer()
 app.command()(fit)
@@ -20,6 +23,13 @@ app.command()(fit)
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(make(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home in which no prices were read yet."""
+    monkeypatch.setenv("LLM_ATC_HOME", str(tmp_path))
+    return tmp_path
 
 
 def run(*words: str) -> str:
@@ -53,6 +63,18 @@ def test_without_an_accelerator_each_kind_has_one_line(tiny: str) -> None:
         f"{name}:1"
         for name in ("T4", "V100", "L4", "A10G", "L40S", "A100", "A100-80GB", "H100", "H200", "B200")
     ]
+
+
+def test_prices_are_shown_once_they_were_read(tiny: str, home: Path) -> None:
+    assert "$" not in run(tiny)
+    save(home / "catalogue.json", catalogue())
+    (found,) = json.loads(run(tiny, "--accelerator", "L4:1", "--json"))["verdicts"]
+    assert (found["hourly"], found["daily"]) == (0.71, 17.04)
+    assert 0 < found["dollars_per_million_tokens"] < 0.01
+    shown = run(tiny)
+    assert "$/HOUR" in shown
+    assert "0.71" in next(line for line in shown.splitlines() if line.startswith("L4:1"))
+    assert "< 0.01" in shown
 
 
 def test_what_would_help_is_shown_where_it_does_not_fit(tiny: str) -> None:

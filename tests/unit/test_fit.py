@@ -159,7 +159,11 @@ def test_json_has_the_shape_that_is_promised() -> None:
         "state_bytes_per_sequence": 0,
     }
     (found,) = facts["verdicts"]
-    assert list(found) == ["accelerator", "count", "fits", "max_model_len", "concurrency", "reason"]
+    assert list(found) == [
+        *("accelerator", "count", "fits", "max_model_len", "concurrency", "reason"),
+        *("hourly", "daily", "dollars_per_million_tokens"),
+    ]
+    assert found["hourly"] is None
     assert (found["accelerator"], found["count"], found["fits"]) == ("L4", 1, True)
 
 

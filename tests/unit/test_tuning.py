@@ -179,7 +179,7 @@ def test_more_memory_never_makes_a_model_stop_fitting(name: str, length: int) ->
 def test_a_million_tokens_cost_what_reading_memory_takes() -> None:
     found = tuned(LLAMA_7B, "A100:1")
     assert found is not None
-    told_speed = speed(found.verdict, Wish())
+    told_speed = speed(found.verdict, 1)
     assert told_speed is not None
     # 12.55 GiB of weights, and 11 requests of 4096 tokens, half way through, at 0.5 MiB a token.
     requests = found.verdict.concurrency
@@ -191,7 +191,7 @@ def test_a_million_tokens_cost_what_reading_memory_takes() -> None:
 
 def test_what_does_not_fit_has_no_speed() -> None:
     shape, size = model(LLAMA_70B), weights(LLAMA_70B)
-    assert speed(judge(shape, size, Accelerator(name="L4"), Wish()), Wish()) is None
+    assert speed(judge(shape, size, Accelerator(name="L4"), Wish()), 1) is None
 
 
 def test_every_chip_has_its_bandwidth() -> None:
