@@ -48,6 +48,7 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
     request = Request(
         model=_read_model(settled),
         source=said["model.source"],
+        revision=said["model.revision"],
         name=check_name(name) if name else None,
         place=read_place(said["cloud.name"], said["cloud.region"], said["cloud.zone"]),
         accelerators=read_accelerators(said["resources.accelerators"] or ()),

@@ -141,6 +141,7 @@ KEYS: tuple[Key, ...] = (
         "--trust-remote-code/--no-trust-remote-code",
         help="Run the Python code that the model's repository brings.",
     ),
+    _text("model.revision", "--revision", help="A branch, tag or commit of the hub's repository."),
     _text("model.source", "--source", help="Where the checkpoint lies: s3://…, gs://… or a directory."),
     _text(
         "deployment.name",
