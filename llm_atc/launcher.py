@@ -10,21 +10,25 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from llm_atc.access import Secret, mint_key
-from llm_atc.errors import AtcError, DeploymentError, DeploymentNotFound, Interrupted, SecretMissing
+from llm_atc.bill import interrupted, last_look, offer, priced, with_bill
+from llm_atc.errors import (
+    AtcError,
+    DeploymentError,
+    DeploymentNotFound,
+    OfferError,
+    SecretMissing,
+)
 from llm_atc.plan.plan import Plan
-from llm_atc.plan.price import told
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import Request
 from llm_atc.planning import plan
 from llm_atc.ports import (
     Deployment,
-    EngineState,
     MachineState,
     Observation,
-    Quote,
     Reporter,
     Secrets,
-    Target,
+    Usage,
     World,
 )
 from llm_atc.readiness import wait_until_ready
@@ -54,7 +58,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One deployment as it is now. Money is US dollars, `hourly` an hour; `since` is an epoch second."""
+    """One deployment as it is now. Money is US dollars, `hourly` an hour; `since` is an epoch second.
+
+    `idle` is seconds without a request, `left` seconds until it ends by itself if nobody asks; `hours` is how
+    long its machine has run since its last start; `ends` says when it ends by itself, in a sentence.
+    """
 
     name: str
     model: str
@@ -64,8 +72,17 @@ class Status:
     url: str | None = None
     hourly: float | None = None
     spent: float | None = None
+    hours: float | None = None
+    idle: float | None = None
+    left: float | None = None
+    ends: str | None = None
     since: float | None = None
     detail: str | None = None
+
+    @property
+    def daily(self) -> float | None:
+        """US dollars a day."""
+        return None if self.hourly is None else self.hourly * 24
 
 
 def serve(
@@ -92,7 +109,7 @@ def serve(
         _check_name_is_ours(world, decided, target.observe(decided.name), confirm)
         secrets = _secrets(world, decided, dict(request.secrets), request.keys)
         if not decided.place.local:
-            order(_offer(decided, world.cloud.quote(decided)))
+            order(offer(decided, priced(decided, world.cloud.quote(decided))))
         world.store.save(decided, world.clock.now())
         world.vault.put(decided.name, secrets)
         with recorded(world, decided, "serve", report) as told:
@@ -117,16 +134,6 @@ def serve_in_foreground(world: World, request: Request, report: Reporter) -> Non
         if key is not None and not request.keys:
             report.note(f"Its key: {key.reveal()}")
         world.here.foreground(decided, secrets, report)
-
-
-def _offer(decided: Plan, quote: Quote) -> str:
-    """The question before money is spent: what, where, for how much."""
-    price = told(quote.hourly) if quote.hourly is not None else "a price that is not known"
-    kind = " (spot)" if decided.spot else ""
-    return (
-        f"Launch {decided.model.ref.name} with {decided.engine} {decided.pin.version} "
-        f"on {quote.resources}{kind} for {price}? Nothing stops it by itself."
-    )
 
 
 def _check_name_is_ours(world: World, decided: Plan, seen: Observation, confirm: Confirm) -> None:
@@ -193,13 +200,13 @@ def _launch(
     try:
         target.launch(decided, secrets, report, timeout=timeout)
     except (AtcError, KeyboardInterrupt) as error:
-        left = _last_look(target, decided.name)
+        left = last_look(target, decided.name)
         if forget and left.machine is MachineState.ABSENT:
             world.vault.erase(decided.name)
             world.store.forget(decided.name)
         if isinstance(error, AtcError):
-            raise _with_bill(error, decided, left) from error
-        raise _interrupted(decided, left) from error
+            raise with_bill(error, decided, left) from error
+        raise interrupted(decided, left) from error
     if decided.place.local:
         report.stage(Stage.WEIGHTS)  # a machine tells this by itself
     return max(timeout - (world.clock.now() - begun), 1)
@@ -221,45 +228,9 @@ def _wait(
             running_is_enough=until is Until.SET_UP,
         )
     except AtcError as error:
-        raise _with_bill(error, decided, _last_look(target, decided.name)) from error
+        raise with_bill(error, decided, last_look(target, decided.name)) from error
     except KeyboardInterrupt as error:
-        raise _interrupted(decided, _last_look(target, decided.name)) from error
-
-
-def _last_look(target: Target, name: str) -> Observation:
-    """What is there after a failure; the failure itself is told even when nobody can look any more."""
-    try:
-        return target.observe(name)
-    except AtcError:
-        return Observation(machine=MachineState.UNKNOWN)
-
-
-def _with_bill(error: AtcError, decided: Plan, left: Observation) -> AtcError:
-    """The same error, which also says what is left running and what that costs."""
-    error.details = (*error.details, _left_running(decided, left))
-    return error
-
-
-def _left_running(decided: Plan, left: Observation) -> str:
-    here = decided.place.local
-    if left.machine is MachineState.ABSENT or (here and left.engine is not EngineState.RUNNING):
-        return "Nothing is left running."
-    if here:
-        return f"{decided.name} still runs here. End it with: llm-atc down {decided.name}"
-    if left.machine is MachineState.UNKNOWN:
-        return f"Whether its machine is left cannot be seen now. Look with: llm-atc status {decided.name}"
-    if left.machine is MachineState.STOPPED:
-        return f"The machine of {decided.name} is stopped: only its disk is paid for."
-    cost = f" and costs ${left.hourly:.2f} an hour" if left.hourly else ""
-    return (
-        f"The machine of {decided.name} is still running{cost}. Remove it with: llm-atc down {decided.name}"
-    )
-
-
-def _interrupted(decided: Plan, left: Observation) -> Interrupted:
-    return Interrupted(
-        "Interrupted.", hint=f"llm-atc status {decided.name}", details=(_left_running(decided, left),)
-    )
+        raise interrupted(decided, last_look(target, decided.name)) from error
 
 
 def first_key(decided: Plan, secrets: Secrets) -> Secret | None:
@@ -290,6 +261,8 @@ def status_of(world: World, name: str, *, fresh: bool = False) -> Status:
     state = state_of(seen, healthy=healthy, busy=deployment.busy is not None)
     running = seen.machine not in (MachineState.ABSENT, MachineState.STOPPED)
     hours = (world.clock.now() - seen.launched) / 3600 if seen.launched and running else None
+    spent = hours * seen.hourly if hours is not None and seen.hourly is not None else None
+    usage = _usage(world, deployment.plan, seen)
     return Status(
         name=name,
         model=decided.model.ref.name,
@@ -298,16 +271,29 @@ def status_of(world: World, name: str, *, fresh: bool = False) -> Status:
         state=state,
         url=f"http://{seen.address}" if seen.address and running else None,
         hourly=seen.hourly if running else None,
-        spent=hours * seen.hourly if hours is not None and seen.hourly is not None else None,
+        spent=spent if usage is None or usage.dollars is None else usage.dollars,
+        hours=hours,
+        idle=usage.idle if usage else None,
+        left=usage.left if usage else None,
+        ends=None if decided.place.local else str(decided.ending),
         since=seen.launched if running and seen.launched else deployment.started,
-        detail=seen.detail or deployment.busy,
+        detail=(usage.warning if usage else None) or seen.detail or deployment.busy,
     )
+
+
+def _usage(world: World, decided: Plan, seen: Observation) -> Usage | None:
+    if decided.place.local or seen.address is None or seen.machine is not MachineState.UP:
+        return None
+    return world.probe.usage(seen.address, first_key(decided, world.vault.get(decided.name)))
 
 
 def endpoint(world: World, name: str) -> Endpoint:
     """Where it answers. Raises DeploymentError when nothing of it is up."""
     decided = find(world, name).plan
-    seen = world.target(decided).observe(name)
+    target = world.target(decided)
+    seen = target.observe(name)
+    if seen.address is not None and not decided.place.local and not world.probe.healthy(seen.address):
+        seen = target.observe(name, fresh=True)  # it may have stopped itself
     if seen.address is None:
         state = "not running" if decided.place.local else f"{seen.machine}"
         raise DeploymentError(f"{name} has no endpoint now: it is {state}.", hint=f"llm-atc start {name}")
@@ -340,7 +326,7 @@ def start(
     One that answers is left alone, and one that is starting is waited for. A secret that is missing is an
     error before any machine starts.
     """
-    now = status_of(world, name)
+    now = status_of(world, name, fresh=True)
     if now.state is State.READY:
         return now
     if now.state is State.STARTING:
@@ -363,6 +349,33 @@ def restart(
             left = _launch(world, decided, secrets, told, timeout=timeout, forget=False)
             if until is not Until.SUBMITTED:
                 _wait(world, decided, secrets, told, timeout=left, until=until)
+    return status_of(world, name)
+
+
+def extend(world: World, name: str, *, ttl: int | None = None, budget: float | None = None) -> Status:
+    """Give it more time (seconds) or money (US dollars), from its limit on, or from now where it has none.
+
+    What runs is told at once; the next start keeps it too.
+    """
+    deployment = find(world, name)
+    decided = deployment.plan
+    if decided.place.local:
+        raise DeploymentError(f"{name} runs on this machine, without limits.", hint="llm-atc status")
+    with world.store.working(name, "extend"):
+        now = status_of(world, name, fresh=True)
+        ending = decided.ending
+        if ttl is not None:
+            ending = replace(ending, ttl=(ending.ttl or round((now.hours or 0) * 3600)) + ttl)
+        if budget is not None:
+            if now.hours is not None and now.hourly is None:
+                raise OfferError(
+                    f"The price of {name} is not known, so a budget cannot be kept.", hint="--ttl 2h"
+                )
+            ending = replace(ending, budget=(ending.budget or now.spent or 0) + budget)
+        changed = replace(decided, ending=ending)
+        if now.state in (State.STARTING, State.READY):
+            world.cloud.extend(changed)
+        world.store.save(changed, deployment.started)
     return status_of(world, name)
 
 

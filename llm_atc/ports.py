@@ -34,12 +34,14 @@ class MachineState(StrEnum):
 
 
 class EngineState(StrEnum):
-    """The engine's process, or the job that runs it."""
+    """The engine's process, or the job that runs it. `ENDED` is a failure; `FINISHED` is an end that was
+    wanted: nobody asked for long, or its time or its budget was over."""
 
     NONE = "none"
     STARTING = "starting"
     RUNNING = "running"
     ENDED = "ended"
+    FINISHED = "finished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,9 @@ class TargetForMoney(Target, Protocol):
 
         Raises CloudNotReady when the cloud cannot be used, ProvisionFailed when it has nothing like it.
         """
+
+    def extend(self, plan: Plan) -> None:
+        """Give the job that runs under `plan.name` the plan's time and budget. Raises CloudError."""
 
 
 class TargetHere(Target, Protocol):
@@ -204,6 +209,18 @@ class Catalog(Protocol):
         CloudError when no catalogue can be read. Blocks for ten seconds at most."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an endpoint tells of its use. Times are seconds: `idle` without a request, `left` until the job
+    ends by itself as things are; `dollars` are those of all starts of the machine; `warning` says what ends
+    soon, and why."""
+
+    idle: float
+    left: float | None = None
+    dollars: float | None = None
+    warning: str | None = None
+
+
 class Probe(Protocol):
     """Asks an endpoint."""
 
@@ -212,6 +229,9 @@ class Probe(Protocol):
 
     def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
         """Ask for one token, or one embedding. None when it came; else what came instead, in a sentence."""
+
+    def usage(self, address: str, key: Secret | None) -> Usage | None:
+        """How it is used. None where no relay stands before the engine, or it does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

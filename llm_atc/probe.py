@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_atc.access import Secret
 from llm_atc.plan.model import Runner
+from llm_atc.ports import Usage
 
 HEALTH_SECONDS = 3.0
 ANSWER_SECONDS = 120.0
@@ -39,6 +40,27 @@ class HttpProbe:
             return None if _holds_answer(json.loads(text)) else f"{path} answered without a result"
         except (ValueError, KeyError, IndexError, TypeError):
             return f"{path} answered no JSON that can be read"
+
+    def usage(self, address: str, key: Secret | None) -> Usage | None:
+        try:
+            status, text = _ask(address, "GET", "/relay/status", None, key, HEALTH_SECONDS)
+            return _usage(json.loads(text)) if status == 200 else None
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            return None
+
+
+def _usage(told: dict[str, Any]) -> Usage:
+    keeper = told.get("keeper") or {}
+    idle, limit = float(told["idle_seconds"]), told.get("idle_exit")
+    ends = [max(limit - idle, 0)] if limit else []
+    if keeper.get("seconds_left") is not None:
+        ends.append(max(keeper["seconds_left"], 0))
+    return Usage(
+        idle=idle,
+        left=min(ends, default=None),
+        dollars=keeper.get("dollars"),
+        warning=keeper.get("warning"),
+    )
 
 
 def _holds_answer(answer: dict[str, Any]) -> bool:

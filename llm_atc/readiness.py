@@ -76,6 +76,11 @@ def _check_alive(target: Target, plan: Plan, seen: Observation, tail: deque[str]
             f"The machine of {plan.name} is {seen.machine}: it was taken away while the engine started.",
             hint=f"llm-atc start {plan.name}",
         )
+    if seen.engine is EngineState.FINISHED:
+        raise EngineFailed(
+            f"{plan.name} ended by itself before it was ready: its time or its budget is over.",
+            hint=f"llm-atc extend {plan.name} --ttl 2h   (or --budget 10), then: llm-atc start {plan.name}",
+        )
     if seen.engine is not EngineState.ENDED:
         return
     log = list(tail)

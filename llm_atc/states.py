@@ -14,6 +14,7 @@ class State(StrEnum):
     launching  a machine is being had for it
     starting   the machine is up and the engine does not answer yet
     ready      the engine answers
+    stopping   the engine ended because nobody used it, or its time or budget was over; its machine follows
     failed     the machine is up and the engine has ended
     broken     a machine is there that was never brought up completely; it may cost money
     stopped    the machine is stopped, its disk is kept
@@ -23,6 +24,7 @@ class State(StrEnum):
     LAUNCHING = "launching"
     STARTING = "starting"
     READY = "ready"
+    STOPPING = "stopping"
     FAILED = "failed"
     BROKEN = "broken"
     STOPPED = "stopped"
@@ -56,5 +58,7 @@ def _engine_state(engine: EngineState, *, healthy: bool, busy: bool) -> State:
             return State.STARTING if busy else State.FAILED
         case EngineState.ENDED:
             return State.FAILED
+        case EngineState.FINISHED:
+            return State.STOPPING
         case _:
             assert_never(engine)

@@ -19,7 +19,7 @@ from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.weights import Weights
-from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold, World
+from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold, Usage, World
 from llm_atc.store.database import Database
 from llm_atc.store.engine_options import engine_options
 from llm_atc.store.vault import FileVault
@@ -107,6 +107,7 @@ class FakeTarget:
         self.logs_raise: AtcError | None = None
         self.log_first = False
         self._log_read = threading.Event()
+        self.hourly: float | None = 1.5
 
     def clouds(self, cloud: str | None) -> tuple[str, ...]:
         if self.no_clouds is not None:
@@ -114,7 +115,7 @@ class FakeTarget:
         return (cloud,) if cloud else self.usable
 
     def quote(self, plan: Plan) -> Quote:
-        return Quote(resources=f"{plan.place} {plan.accelerators[0]}", hourly=1.5)
+        return Quote(resources=f"{plan.place} {plan.accelerators[0]}", hourly=self.hourly)
 
     def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         self.calls.append(f"launch {plan.name}")
@@ -124,6 +125,9 @@ class FakeTarget:
             self.seen[plan.name] = self.leaves
             raise self.launch_raises
         self.seen[plan.name] = self.becomes
+
+    def extend(self, plan: Plan) -> None:
+        self.calls.append(f"extend {plan.name} {plan.ending.ttl} {plan.ending.budget}")
 
     def foreground(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
         self.calls.append(f"foreground {plan.name}")
@@ -229,10 +233,14 @@ class FakeProbe:
         self.health = True
         self.replies: list[str | None] = []
         self.interrupts = False
+        self.use: Usage | None = None
         self.asked: list[tuple[str, str, Runner, str | None]] = []
 
     def healthy(self, address: str) -> bool:
         return self.health
+
+    def usage(self, address: str, key: Secret | None) -> Usage | None:
+        return self.use
 
     def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
         if self.interrupts:

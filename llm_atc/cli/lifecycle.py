@@ -1,12 +1,13 @@
-"""`llm-atc stop`, `start`, `restart` and `down`: for one deployment, several, or all."""
+"""`llm-atc stop`, `start`, `restart` and `down`: for one deployment, several, or all; `extend` for one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
-from llm_atc.cli.options import All, AsJson, DetachRun, Names, Timeout, Yes, asking
+from llm_atc.cli.options import All, AsJson, DetachRun, Name, Names, Timeout, Yes, asking
 from llm_atc.cli.serve import open_world
 from llm_atc.errors import AtcError, UsageError
 
@@ -102,9 +103,38 @@ def _bring_back(
 
     try:
         _each(names, everything, act, [d.name for d in world.store.all()])
+        if not as_json and (line := output.running_line(done)):
+            typer.echo(f"· {line}", err=True)
     finally:
         if as_json:
             output.print_json([output.status_facts(status) for status in done])
+
+
+def extend(
+    name: Name,
+    ttl: Annotated[str | None, typer.Option("--ttl", help="How much longer it may run: 2h, 90m.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="How many US dollars more: 10.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a machine more time or money, also while it runs."""
+    from llm_atc import launcher
+    from llm_atc.cli import output
+    from llm_atc.plan.ending import read_budget, read_duration
+
+    if ttl is None and budget is None:
+        raise UsageError(
+            "Say how much longer, or how many dollars more.", hint=f"llm-atc extend {name} --ttl 2h"
+        )
+    status = launcher.extend(
+        open_world(),
+        name,
+        ttl=None if ttl is None else read_duration(ttl, flag="--ttl"),
+        budget=None if budget is None else read_budget(budget, flag="--budget"),
+    )
+    if as_json:
+        output.print_json(output.status_facts(status))
+    else:
+        typer.echo(f"{name} may go on. {status.ends or ''}".rstrip(), err=True)
 
 
 def down(names: Names = None, everything: All = False, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -122,8 +152,7 @@ def down(names: Names = None, everything: All = False, yes: Yes = False, as_json
         status = launcher.down(world, name, Progress())
         done.append(status)
         if not as_json:
-            cost = f" It cost about ${status.spent:.2f}." if status.spent is not None else ""
-            typer.echo(f"{name} is gone, and so are its keys.{cost}", err=True)
+            typer.echo(f"{name} is gone, and so are its keys.{output.receipt(status)}", err=True)
 
     try:
         _each(names, everything, act, [d.name for d in world.store.all()])

@@ -17,6 +17,7 @@ STYLES = {
     "ready": "green",
     "starting": "yellow",
     "launching": "yellow",
+    "stopping": "yellow",
     "failed": "red",
     "broken": "red",
     "stopped": "dim",
@@ -45,7 +46,10 @@ def print_json(value: Any) -> None:
 
 
 def status_facts(status: Status) -> dict[str, Any]:
-    """A status as `--json` prints it. Money is US dollars; `since` is an epoch second. No key is in it."""
+    """A status as `--json` prints it. Money is US dollars, times are seconds; `since` is an epoch second.
+
+    No key is in it.
+    """
     return {
         "name": status.name,
         "model": status.model,
@@ -54,7 +58,11 @@ def status_facts(status: Status) -> dict[str, Any]:
         "state": str(status.state),
         "endpoint": status.url,
         "hourly": status.hourly,
+        "daily": status.daily,
         "spent": status.spent,
+        "hours": status.hours,
+        "idle_seconds": status.idle,
+        "seconds_left": status.left,
         "since": status.since,
         "detail": status.detail,
     }
@@ -65,7 +73,8 @@ def print_statuses(statuses: Iterable[Status]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("NAME", "STATE", "MODEL", "ENGINE", "WHERE", "ENDPOINT", "$/H", "SPENT"):
+    headings = ("NAME", "STATE", "MODEL", "ENGINE", "WHERE", "ENDPOINT")
+    for heading in (*headings, "$/H", "$/DAY", "SPENT", "IDLE", "LEFT"):
         table.add_column(heading, overflow="fold")
     details = []
     for status in statuses:
@@ -77,7 +86,10 @@ def print_statuses(statuses: Iterable[Status]) -> None:
             status.where,
             status.url or "",
             _money(status.hourly),
+            _money(status.daily),
             _money(status.spent),
+            _time(status.idle),
+            _time(status.left),
         )
         if status.detail:
             details.append(f"{status.name}: {status.detail}")
@@ -93,6 +105,35 @@ def _money(dollars: float | None) -> str:
 def cents(dollars: float | None) -> str:
     """A price for people, which does not look like nothing where it is little."""
     return "< 0.01" if dollars is not None and dollars < 0.01 else _money(dollars)
+
+
+def _time(seconds: float | None) -> str:
+    from llm_atc.plan.ending import duration
+
+    return "" if seconds is None else duration(seconds)
+
+
+def receipt(status: Status) -> str:
+    """What a machine that is gone has cost; empty for one that cost nothing, or where nobody knows."""
+    from llm_atc.plan.ending import duration
+
+    if status.spent is None:
+        return ""
+    ran = f" ran {duration(status.hours * 3600)}" if status.hours is not None else ""
+    hourly = f" at ${status.hourly:.2f} an hour" if ran and status.hourly is not None else ""
+    return f" It{ran}{hourly}{' and' if ran else ''} cost about ${status.spent:.2f}."
+
+
+def running_line(statuses: Iterable[Status]) -> str | None:
+    """One line for who leaves while machines cost money; None when none does."""
+    costly = [status for status in statuses if status.hourly]
+    if not costly:
+        return None
+    dollars = sum(status.hourly or 0 for status in costly)
+    if len(costly) == 1:
+        return f"{costly[0].name} goes on running for ${dollars:.2f} an hour. {costly[0].ends or ''}".rstrip()
+    names = ", ".join(status.name for status in costly)
+    return f"{names} go on running for ${dollars:.2f} an hour together. End them with: llm-atc down --all"
 
 
 def curl_line(endpoint: Endpoint) -> str:

@@ -135,4 +135,6 @@ def _serve(
         output.print_landed(launcher.endpoint(world, status.name), local=request.place.local)
     else:
         output.print_statuses([status])
-        typer.echo(f"· Watch it with: llm-atc status {status.name}", err=True)
+        typer.echo(f"· Watch it with: llm-atc status {status.name} --watch", err=True)
+    if not as_json and (line := output.running_line([status])):
+        typer.echo(f"· {line}", err=True)

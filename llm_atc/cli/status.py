@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llm_atc.cli.options import AsJson, Name, Names
 from llm_atc.cli.serve import open_world
+from llm_atc.errors import UsageError
+
+if TYPE_CHECKING:
+    from llm_atc.launcher import Status
 
 
-def status(names: Names = None, as_json: AsJson = False) -> None:
+WATCH_SECONDS = 10.0
+
+
+def status(
+    names: Names = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show deployments as they are now, asking their clouds."""
+    if watch:
+        if as_json:
+            raise UsageError("--watch is for people: it goes with no --json.", hint="leave one away")
+        _watch(names)
+        return
+    _show(_look(names), as_json)
+
+
+def _look(names: list[str] | None) -> list[Status]:
     from concurrent.futures import ThreadPoolExecutor
 
     from llm_atc import launcher
-    from llm_atc.cli import output
 
     world = open_world()
     wanted = names or [deployment.name for deployment in world.store.all()]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda name: launcher.status_of(world, name, fresh=True), wanted))
+        return list(pool.map(lambda name: launcher.status_of(world, name, fresh=True), wanted))
+
+
+def _watch(names: list[str] | None) -> None:
+    """The table anew, over itself on a terminal, until Ctrl-C; then what goes on costing money, once."""
+    import time
+
+    from llm_atc.cli import output
+
+    console, found = output.data(), []
+    try:
+        while True:
+            found = _look(names)
+            if console.is_terminal:
+                console.clear()
+            _show(found, as_json=False)
+            time.sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
+        if line := output.running_line(found):
+            typer.echo(f"· {line}", err=True)
+
+
+def _show(found: list[Status], as_json: bool) -> None:
+    from llm_atc.cli import output
+
     if as_json:
         output.print_json([output.status_facts(status) for status in found])
     elif found:

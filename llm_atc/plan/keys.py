@@ -160,6 +160,19 @@ KEYS: tuple[Key, ...] = (
     _text("cloud.name", "--cloud", help="A cloud that SkyPilot knows, or local.", variable="CLOUD"),
     _text("cloud.region", "--region", help="A region of that cloud."),
     _text("cloud.zone", "--zone", help="A zone of that region."),
+    _integer(
+        "cloud.idle_minutes",
+        "--idle-minutes",
+        help="Minutes without a request that end a cloud's machine: 30 when left out, 0 for never.",
+    ),
+    _text("cloud.idle_action", "--idle-action", help="What becomes of it then: stop, or down to remove it."),
+    _text("cloud.ttl", "--ttl", help="How long a machine may run at most, from its start: 8h, 90m."),
+    _integer(
+        "cloud.copy_minutes",
+        "--copy-minutes",
+        help="How long files may be copied to a machine before it counts as left alone; by their size.",
+    ),
+    _text("cloud.budget", "--budget", help="US dollars that it may cost at most, over all its starts: 20."),
     _texts(
         "resources.accelerators",
         "--accelerator",

@@ -36,6 +36,10 @@ CLOUDS = (
     "vsphere",
     "yotta",
 )
+# Where SkyPilot can stop no machine, or no spot machine, or cannot end one from within at all; compared too.
+NEVER_STOP = frozenset({"cudo", "fluidstack", "kubernetes", "lambda", "runpod", "shadeform", "slurm", "ssh"})
+SPOT_NEVER_STOP = frozenset({"aws", "azure", "ibm", "oci"})
+NEVER_END = frozenset({"hyperbolic", "primeintellect", "verda", "yotta"})
 _ALIASES = {"k8s": "kubernetes", "google": "gcp", "amazon": "aws", "digitalocean": "do", "localhost": LOCAL}
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from llm_atc.errors import ModelUnservable, OfferError, UsageError
 from llm_atc.plan import inference, llama_cpp, vllm
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.deciding_ending import decide_ending
+from llm_atc.plan.ending import Ending
 from llm_atc.plan.engine import EngineName, Machine, Pin
 from llm_atc.plan.generation import relay_words
 from llm_atc.plan.model import Format, ModelSpec, Where
@@ -33,6 +35,7 @@ RESERVED = frozenset(
         "ENGINE_ARGS_BY_ACCELERATOR",
         "RELAY_ARGS",
     }
+    | {"IDLE_MINUTES", "TTL_SECONDS", "BUDGET_DOLLARS", "DOLLARS_AN_HOUR"}
     | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE}
 )
 # Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.
@@ -65,6 +68,7 @@ class Plan:
     in order of preference; `choices` are the machines to try where llm-atc chose them; `notes` are decisions
     that a user may wonder about, a sentence each; `disk_size` is GiB. `executable` are the words that run
     here instead of the pinned engine. `files` are paths of a cloud machine, each with what is put there.
+    `ending` is for machines of clouds.
     """
 
     name: str
@@ -91,6 +95,7 @@ class Plan:
     secret_names: tuple[str, ...] = ()
     auth: bool = True
     setup: bool = True
+    ending: Ending = field(default_factory=Ending)
     notes: tuple[str, ...] = ()
 
     @property
@@ -137,6 +142,7 @@ def make_plan(
         case _:
             assert_never(engine)
     sets = _sets(engine, arguments, (*common, *request.engine_args), picked)
+    ending, why = decide_ending(request, model, picked)
     names = [name for name, _ in request.secrets]
     if request.auth:
         names.append(key_variable(engine))
@@ -165,7 +171,8 @@ def make_plan(
         secret_names=tuple(dict.fromkeys(names)),
         auth=request.auth,
         setup=request.setup,
-        notes=(*choice(model), *notes, *(picked.notes if picked else ())),
+        ending=ending,
+        notes=(*choice(model), *notes, *(picked.notes if picked else ()), *why),
     )
 
 
@@ -237,6 +244,11 @@ def check_flags(request: Request) -> None:
         ("--disk-size", request.disk_size is not None),
         ("--image", request.image is not None),
         ("--num-nodes", request.num_nodes > 1),
+        ("--idle-minutes", request.idle_minutes is not None),
+        ("--idle-action", request.idle_action is not None),
+        ("--ttl", request.ttl is not None),
+        ("--budget", request.budget is not None),
+        ("--copy-minutes", request.copy_minutes is not None),
     ):
         if given:
             raise UsageError(

@@ -11,6 +11,7 @@ from llm_atc.access import Secret, looks_secret
 from llm_atc.errors import UsageError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.backend_words import Backend
+from llm_atc.plan.ending import Action
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.generation import Defaults
 from llm_atc.plan.inference import Inference
@@ -60,6 +61,11 @@ class Request:
     image: str | None = None
     num_nodes: int = 1
     port: int | None = None
+    idle_minutes: int | None = None
+    idle_action: Action | None = None
+    ttl: int | None = None
+    budget: float | None = None
+    copy_minutes: int | None = None
     setup: bool = True
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from llm_atc.access import read_key
@@ -55,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end, with exit code 0, after that long without a request",
     )
+    made.add_argument(
+        "--notes",
+        type=Path,
+        metavar="FILE",
+        help="JSON of the program that keeps the engine, shown by /relay/status",
+    )
     for limit in fields(Limits):
         made.add_argument(
             f"--{limit.name.replace('_', '-')}",
@@ -88,6 +95,7 @@ def read_config(words: list[str] | None = None) -> Config:
         limits=limits,
         idle_exit=given.idle_exit,
         tls=None if given.tls_env is None else read_tls(os.environ, given.tls_env),
+        notes=given.notes,
     )
 
 

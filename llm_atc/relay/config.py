@@ -6,6 +6,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from llm_atc.access import Secret, read_key
@@ -67,6 +68,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     idle_exit: float | None = None
     tls: ssl.SSLContext | None = None
+    notes: Path | None = None
 
 
 def read_keys(environment: Mapping[str, str], name: str) -> tuple[Secret, ...]:

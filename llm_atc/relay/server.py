@@ -163,4 +163,12 @@ class Relay:
             "idle_seconds": round(self.metrics.idle_seconds, 3),
             "idle_exit": self.config.idle_exit,
         }
-        return Reply(200, json.dumps(status).encode())
+        return Reply(200, json.dumps(status | self._notes()).encode())
+
+    def _notes(self) -> dict[str, object]:
+        """What the program that keeps the engine has put down, where there is one."""
+        if self.config.notes is None:
+            return {}
+        with suppress(OSError, ValueError):
+            return {"keeper": json.loads(self.config.notes.read_text())}
+        return {"keeper": None}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from llm_atc.errors import UsageError
+from llm_atc.plan.ending import MACHINE_MINUTES, Action
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.model import Where
 from llm_atc.plan.plan import CHECKPOINTS, Plan
@@ -30,7 +31,7 @@ def template_for(plan: Plan) -> str:
 def task(plan: Plan, template: Task, package: str) -> Task:
     """The task that SkyPilot launches. Secrets stand there by name, with null for their value.
 
-    `package` is the folder of llm-atc's own code on this machine: its relay goes along.
+    `package` is the folder of llm-atc's own code on this machine: its relay and its keeper go along.
     """
     filled = copy.deepcopy(template)
     filled["name"] = plan.name
@@ -45,6 +46,7 @@ def task(plan: Plan, template: Task, package: str) -> Task:
         "ENGINE_REQUIREMENTS": json.dumps([*plan.pin.requirements, *_beside(plan)]),
         "ENGINE_ARGS": json.dumps(list(plan.arguments)),
         **_by_accelerator(plan),
+        **_for_the_keeper(plan),
         **_relay_arguments(plan, template),
         **dict(plan.envs),
     }
@@ -70,9 +72,27 @@ def _relay_arguments(plan: Plan, template: Task) -> dict[str, str]:
     if plan.relay_arguments:
         raise UsageError(
             f"No relay stands in front of {plan.engine} there, which --host and generation defaults need.",
-            hint="leave them away, or serve with vLLM on one machine",
+            hint="leave them away, or take one machine",
         )
     return {}
+
+
+def _for_the_keeper(plan: Plan) -> dict[str, str]:
+    """When the job ends by itself. What an hour costs is known once there is a machine."""
+    if not _kept(plan):
+        return {}
+    ending = plan.ending
+    return {
+        "IDLE_MINUTES": str(ending.idle_minutes),
+        "TTL_SECONDS": "" if ending.ttl is None else str(ending.ttl),
+        "BUDGET_DOLLARS": "" if ending.budget is None else f"{ending.budget:g}",
+        "DOLLARS_AN_HOUR": "",
+    }
+
+
+def _kept(plan: Plan) -> bool:
+    """Whether keeper and relay go along."""
+    return plan.num_nodes == 1
 
 
 def _beside(plan: Plan) -> tuple[str, ...]:
@@ -92,6 +112,13 @@ def _resources(plan: Plan) -> Task:
         "disk_size": plan.disk_size,
         "image_id": plan.image,
         "ports": plan.port,
+        # Armed for the time after the job: what runs is for the keeper to end.
+        "autostop": plan.ending.action
+        and {
+            "idle_minutes": MACHINE_MINUTES,
+            "down": plan.ending.action is Action.DOWN,
+            "wait_for": "jobs",
+        },
     }
     return {key: value for key, value in found.items() if value}
 
@@ -123,7 +150,7 @@ def _chosen(plan: Plan) -> Task:
 
 def _file_mounts(plan: Plan, package: str) -> Task:
     found: Task = {}
-    if plan.engine is EngineName.VLLM and plan.num_nodes == 1:
+    if _kept(plan):
         found[f"{RELAY}/llm_atc"] = package
     found |= dict(plan.files)
     ref = plan.model.ref

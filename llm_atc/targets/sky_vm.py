@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
 
-from llm_atc.errors import CloudError, NotReady
+from llm_atc.errors import CloudError
 from llm_atc.plan.diagnosis import clean
-from llm_atc.plan.failover import Failover
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
 from llm_atc.targets.sky_client import LineStream, sky_quiet
+from llm_atc.targets.sky_launch import Launch
 from llm_atc.targets.sky_offers import best_offer, hourly_cost, usable_clouds
 
 Document = Callable[[Plan], str]
+# The package lies where the task put it; any Python 3 runs this part of it.
+_EXTEND = "PYTHONPATH=~/.llm-atc/relay exec python3 -m llm_atc.keeper.extend"
+_EXTEND_SECONDS = 60.0
 _LIVE_REQUESTS = ("PENDING", "RUNNING")
 
 
@@ -32,28 +34,20 @@ class SkyVm:
     def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         report.stage(Stage.PROVISION)
         with sky_quiet(report) as sky:
-            values = [(name, secrets[name].reveal()) for name in plan.secret_names]
-            task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)), secrets_overrides=values)
-            self._end_jobs(sky, plan.name)
-            failover = Failover()
-            request = sky.launch(task, cluster_name=plan.name, no_setup=not plan.setup)
-            with _cancelled_after(timeout, sky, request) as late:
-                try:
-                    sky.stream_and_get(request, output_stream=LineStream(report, failover.hear))
-                except KeyboardInterrupt:
-                    # The server would go on with it: an interrupted launch is cancelled, and what it left
-                    # behind is for `status` and `down`.
-                    sky.get(sky.api_cancel(request, silent=True))
-                    raise
-                except sky.exceptions.RequestCancelled as error:
-                    if not late.is_set():
-                        raise
-                    raise NotReady(
-                        f"{plan.name} got no machine within {timeout:.0f} seconds; the attempt was ended.",
-                        hint="llm-atc serve … --timeout 7200   (or another --region)",
-                    ) from error
-            if failover.note is not None:
-                report.note(failover.note)
+            Launch(sky, plan, yaml.safe_load(self._document(plan)), report, timeout).run(secrets)
+
+    def extend(self, plan: Plan) -> None:
+        limits = {"TTL_SECONDS": str(plan.ending.ttl or ""), "BUDGET_DOLLARS": str(plan.ending.budget or "")}
+        with sky_quiet() as sky:
+            task = sky.Task(name=f"{plan.name}-extend", run=_EXTEND, envs=limits)
+            job, _ = sky.get(sky.exec(task, cluster_name=plan.name))
+            deadline = time.monotonic() + _EXTEND_SECONDS
+            while not (status := sky.get(sky.job_status(plan.name, [job]))[job]).is_terminal():
+                if time.monotonic() > deadline:
+                    raise CloudError(f"{plan.name} took no new limits.", hint=f"sky queue {plan.name}")
+                time.sleep(1)
+            if status != sky.JobStatus.SUCCEEDED:
+                raise CloudError(f"{plan.name} took no new limits.", hint=f"sky logs {plan.name} {job}")
 
     def clouds(self, cloud: str | None) -> tuple[str, ...]:
         with sky_quiet() as sky:
@@ -74,24 +68,24 @@ class SkyVm:
                         machine=MachineState.STARTING, detail="SkyPilot is looking for a machine"
                     )
                 return Observation(machine=MachineState.ABSENT)
-            return self._observed(sky, records[0])
+            try:
+                return self._observed(sky, records[0])
+            except sky.exceptions.ClusterNotUpError:
+                if not fresh:  # it may have stopped itself since SkyPilot last looked
+                    return self.observe(name, fresh=True)
+                # SkyPilot calls a machine up that runs, also when the launch ended before it could be used.
+                return _half_up(sky, records[0], _facts(records[0]))
 
     def _observed(self, sky: Any, record: Any) -> Observation:
-        where = f"{record.cloud}/{record.region}".lower()
-        facts: dict[str, Any] = {
-            "resources": f"{where} {record.accelerators or ''}".rstrip(),
-            "hourly": _hourly(record.handle),
-            "launched": float(record.launched_at),
-        }
+        facts = _facts(record)
         if record.status == sky.ClusterStatus.STOPPED:
             return Observation(machine=MachineState.STOPPED, **facts)
+        if record.status == sky.ClusterStatus.AUTOSTOPPING:
+            return Observation(machine=MachineState.UP, engine=EngineState.FINISHED, **facts)
         if record.status == sky.ClusterStatus.INIT:
             return _half_up(sky, record, facts)
         try:
             engine, detail = self._job(sky, record.name)
-        except sky.exceptions.ClusterNotUpError:
-            # SkyPilot calls a machine up that runs, also when the launch ended before it could be used.
-            return _half_up(sky, record, facts)
         except sky.exceptions.ClusterDoesNotExist:
             return Observation(machine=MachineState.ABSENT)
         return Observation(
@@ -105,6 +99,8 @@ class SkyVm:
         status = max(jobs, key=lambda job: job.job_id).status
         if status in (sky.JobStatus.RUNNING,):
             return EngineState.RUNNING, None
+        if status == sky.JobStatus.SUCCEEDED:
+            return EngineState.FINISHED, "it ended by itself, and its machine ends within minutes"
         if status.is_terminal():
             return EngineState.ENDED, f"its job ended: {status.value}"
         return EngineState.STARTING, status.value
@@ -112,13 +108,6 @@ class SkyVm:
     def _jobs(self, sky: Any, name: str) -> list[Any]:
         found: list[Any] = sky.get(sky.queue(name, skip_finished=False, all_users=True))
         return found
-
-    def _end_jobs(self, sky: Any, name: str) -> None:
-        """End the engine that runs on a machine that is up; nothing to do for any other."""
-        records = sky.get(sky.status([name], all_users=True))
-        if records and records[0].status == sky.ClusterStatus.UP:
-            with contextlib.suppress(sky.exceptions.ClusterNotUpError):
-                sky.get(sky.cancel(name, all_users=True))
 
     def stop(self, name: str, report: Reporter) -> None:
         with sky_quiet(report) as sky:
@@ -153,26 +142,14 @@ class SkyVm:
             yield clean(rest)
 
 
-@contextlib.contextmanager
-def _cancelled_after(seconds: float, sky: Any, request: str) -> Iterator[threading.Event]:
-    """Cancel the request on the API server when the block takes longer; the event then is set.
-
-    SkyPilot itself retries in silence for many minutes when a machine's SSH never comes up.
-    """
-    late = threading.Event()
-
-    def cancel() -> None:
-        late.set()
-        with sky_quiet():
-            sky.api_cancel(request, silent=True)
-
-    timer = threading.Timer(seconds, cancel)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield late
-    finally:
-        timer.cancel()
+def _facts(record: Any) -> dict[str, Any]:
+    """What a record of SkyPilot's tells of a machine in any state."""
+    where = f"{record.cloud}/{record.region}".lower()
+    return {
+        "resources": f"{where} {record.accelerators or ''}".rstrip(),
+        "hourly": _hourly(record.handle),
+        "launched": float(record.launched_at),
+    }
 
 
 def _half_up(sky: Any, record: Any, facts: dict[str, Any]) -> Observation:

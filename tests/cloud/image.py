@@ -72,6 +72,8 @@ ENGINES: tuple[EngineEnvironment, ...] = (
 )
 
 
+# What the relay runs on where the engine has no environment of its own: see task_templates/llama_cpp.yaml.
+RELAY_REQUIREMENT = "httptools==0.9.0"
 ENVIRONMENT_PARTS = ("bin", "lib", "pyvenv.cfg")
 # V100's vLLM has no CPU build that this Python can install: the current one stands in under its name, so
 # that everything but the engine itself is tried.
@@ -126,7 +128,7 @@ def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment]
         for name, other in STAND_INS.items():
             key = _key(base_key, name, other, *ENVIRONMENT_PARTS)
             layers.append(_layer(cache, f"{name}-{key}", partial(_build_stand_in, base, name, other)))
-        key = _key(base_key, LLAMA_CPP.version)
+        key = _key(base_key, LLAMA_CPP.version, RELAY_REQUIREMENT)
         layers.append(_layer(cache, f"{LLAMA_CPP.environment}-{key}", partial(_build_llama_cpp, cache, base)))
         gsutil = _layer(cache, f"gsutil-{_key(GSUTIL, sys.version)}", _build_gsutil)
     return Image(
@@ -205,12 +207,13 @@ def _build_stand_in(base: Path, name: str, other: str, into: Path) -> None:
 
 
 def _build_llama_cpp(cache: Path, base: Path, into: Path) -> None:
-    """llama-server as it is built for the tests of this machine, which runs on any of its kind."""
+    """llama-server as it is built for the tests of this machine, which runs on any of its kind, and beside it
+    what its relay needs."""
     built = EnginesHere(cache / "home", prefer_own=False).ensure(LLAMA_CPP, FakeReporter())
-    engine = _engine_folder(base, into, LLAMA_CPP.environment)
-    (engine / "bin").mkdir()
+    beside = EngineEnvironment(name=LLAMA_CPP.environment, requirement=RELAY_REQUIREMENT)
+    _build_engine(cache, base, beside, into)
+    engine = into / "root" / "home" / "ubuntu" / ".llm-atc" / "engines" / LLAMA_CPP.environment
     shutil.copy2(built, engine / "bin" / "llama-server")
-    (engine / ".complete").write_text(LLAMA_CPP.version + "\n")
 
 
 def _engine_folder(base: Path, into: Path, name: str) -> Path:

@@ -23,6 +23,10 @@ NEEDS_TOKEN = replace(CLOUD, secrets=(("HF_TOKEN", Secret("hf_given")),))
 STILL_RUNNING = (
     "The machine of demo is still running and costs $0.50 an hour. Remove it with: llm-atc down demo"
 )
+ENDS_ITSELF = (
+    "The machine of demo is still running and costs $0.50 an hour. It stops by itself within minutes. "
+    "Remove it with: llm-atc down demo"
+)
 
 
 def yes(question: str) -> None:

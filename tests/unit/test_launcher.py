@@ -24,7 +24,19 @@ from llm_atc.plan.request import Request
 from llm_atc.ports import EngineState, MachineState, Observation, Sold
 from llm_atc.states import State
 from tests.fakes import ABSENT, STOPPED, Fakes, ended, running
-from tests.unit.serving import A100, CLOUD, HERE, L4, NEEDS_TOKEN, STILL_RUNNING, is_forgotten, no, serve, yes
+from tests.unit.serving import (
+    A100,
+    CLOUD,
+    ENDS_ITSELF,
+    HERE,
+    L4,
+    NEEDS_TOKEN,
+    STILL_RUNNING,
+    is_forgotten,
+    no,
+    serve,
+    yes,
+)
 
 
 def test_serving_ends_with_an_endpoint_that_answers(fakes: Fakes) -> None:
@@ -170,7 +182,7 @@ def test_a_launch_that_left_a_machine_is_remembered_and_says_what_it_costs(fakes
     fakes.cloud.leaves = ended()
     with pytest.raises(ProvisionFailed) as caught:
         serve(fakes)
-    assert caught.value.details == ("line", STILL_RUNNING)
+    assert caught.value.details == ("line", ENDS_ITSELF)
     assert fakes.store.get("demo") is not None
     assert "VLLM_API_KEY" in fakes.kept("demo")
 
@@ -217,7 +229,7 @@ def test_an_engine_that_ends_keeps_its_machine_remembered_and_says_what_it_costs
     fakes.cloud.log = ("torch.OutOfMemoryError: CUDA out of memory.",)
     with pytest.raises(EngineFailed, match="do not fit into the memory") as caught:
         serve(fakes)
-    assert caught.value.details == ("torch.OutOfMemoryError: CUDA out of memory.", STILL_RUNNING)
+    assert caught.value.details == ("torch.OutOfMemoryError: CUDA out of memory.", ENDS_ITSELF)
     assert fakes.store.get("demo") is not None
 
 

@@ -130,6 +130,7 @@ def test_a_plan_fills_the_structure() -> None:
         "disk_size": 300,
         "image_id": "docker:vllm/vllm-openai:v0.32.0",
         "ports": 9000,
+        "autostop": {"idle_minutes": 1, "down": False, "wait_for": "jobs"},
     }
     arguments = (
         '["--served-model-name", "Qwen/Qwen3-0.6B", "--tensor-parallel-size", "2", '
@@ -143,6 +144,10 @@ def test_a_plan_fills_the_structure() -> None:
         "ENGINE_REQUIREMENTS": '["vllm==0.32.0"]',
         "ENGINE_ARGS": arguments,
         "ENGINE_ARGS_BY_ACCELERATOR": "{}",
+        "IDLE_MINUTES": "30",
+        "TTL_SECONDS": "",
+        "BUDGET_DOLLARS": "",
+        "DOLLARS_AN_HOUR": "",
         "RELAY_ARGS": "[]",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "DEBUG",
@@ -151,7 +156,12 @@ def test_a_plan_fills_the_structure() -> None:
 
 
 def test_what_was_left_to_skypilot_is_not_said() -> None:
-    assert task_of(plan_of())["resources"] == {"accelerators": "L4:1", "ports": 8000}
+    autostop = {"idle_minutes": 1, "down": False, "wait_for": "jobs"}
+    assert task_of(plan_of())["resources"] == {
+        "accelerators": "L4:1",
+        "ports": 8000,
+        "autostop": autostop,
+    }
 
 
 def test_an_open_endpoint_has_no_key() -> None:

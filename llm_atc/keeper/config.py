@@ -1,0 +1,93 @@
+"""What a keeper is told: its command line, and the task's variables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STATE = "~/.llm-atc/keeper"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When the job ends by itself; None for never. `idle` and `ttl` are seconds, `ttl` since the machine's
+    start; `budget` is US dollars over all starts of this machine, each hour of which costs `hourly`."""
+
+    idle: float | None = None
+    ttl: float | None = None
+    budget: float | None = None
+    hourly: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How patient a keeper is, in seconds, and how many starts in a row may fail."""
+
+    tick: float = 1.0
+    starts: int = 3
+    back_off: float = 2.0
+    longest_back_off: float = 60.0
+    start: float = 7200.0
+    hang: float = 120.0
+    grace: float = 30.0
+    answer: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One engine behind one relay."""
+
+    engine: tuple[str, ...]
+    engine_port: int
+    port: int
+    key_variable: str
+    auth: bool
+    relay_arguments: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
+    state: Path = Path(STATE)
+
+
+def read_config(words: list[str], environ: Mapping[str, str]) -> Config:
+    """The command line (`… -- ENGINE ARGS`) and the variables. Ends the program where they are wrong."""
+    parser = argparse.ArgumentParser(prog="python -m llm_atc.keeper", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--engine-port", type=int, required=True, metavar="PORT")
+    parser.add_argument("--key-env", required=True, metavar="NAME", help="the variable that holds the keys")
+    parser.add_argument("--state", type=Path, default=Path(STATE), metavar="FOLDER")
+    for name in Pace.__dataclass_fields__:
+        default = getattr(Pace(), name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, metavar="N")
+    parser.add_argument("engine", nargs="+", metavar="-- COMMAND")
+    given = parser.parse_args(words)
+    try:
+        return Config(
+            engine=tuple(given.engine),
+            engine_port=given.engine_port,
+            port=int(environ["PORT"]),
+            key_variable=given.key_env,
+            auth=environ.get("AUTH", "key") != "none",
+            relay_arguments=tuple(json.loads(environ.get("RELAY_ARGS") or "[]")),
+            limits=read_limits(environ),
+            pace=Pace(**{name: getattr(given, name) for name in Pace.__dataclass_fields__}),
+            state=given.state.expanduser(),
+        )
+    except (KeyError, ValueError) as error:
+        parser.error(f"a variable is missing or wrong: {error}")
+
+
+def read_limits(environ: Mapping[str, str]) -> Limits:
+    """IDLE_MINUTES, TTL_SECONDS, BUDGET_DOLLARS and DOLLARS_AN_HOUR; empty, absent or 0 is none."""
+
+    def number(name: str) -> float | None:
+        return float(environ.get(name) or 0) or None
+
+    idle = number("IDLE_MINUTES")
+    return Limits(
+        idle=idle * 60 if idle else None,
+        ttl=number("TTL_SECONDS"),
+        budget=number("BUDGET_DOLLARS"),
+        hourly=number("DOLLARS_AN_HOUR"),
+    )

@@ -1,0 +1,95 @@
+"""The relay's side: started, asked what it counts, started again when it is killed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from llm_atc.keeper.asking import LOOPBACK, Address, Use, use
+from llm_atc.keeper.config import Config
+from llm_atc.keeper.process import Process
+from llm_atc.keeper.words import span
+
+BRIEF = 5.0  # a relay that ends sooner after its start cannot do its work here
+MOST_BRIEF = 5
+TLS = "--tls-env"
+
+
+class Relay:
+    """One relay, over all its starts."""
+
+    def __init__(self, config: Config, notes: Path, say: Callable[[str], None]) -> None:
+        self._config, self._say = config, say
+        self._argv = _argv(config, notes)
+        keys = os.environ.get(config.key_variable, "").split(",")
+        self._key = keys[0].strip() if config.auth else None
+        self._address = _address(self._argv)
+        self._tls = TLS in config.relay_arguments
+        self._process: Process | None = None
+        self._brief = 0
+        self._next = 0.0
+        self._used: Use | None = None
+        self._asked = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has got a token out of the engine."""
+        return self._used is not None and self._used.ready
+
+    @property
+    def idle(self) -> float:
+        """Seconds without a request: 0 while there is one, or while nobody can tell."""
+        if self._used is None or self._used.in_flight or not self._used.idle:
+            return 0.0
+        return self._used.idle + time.monotonic() - self._asked
+
+    def look(self) -> tuple[str, int] | None:
+        """Do what is due now; when the job is to end, why and with which exit code."""
+        now = time.monotonic()
+        if self._process is None:
+            if now >= self._next:
+                self._process = Process(self._argv, os.environ)
+            return None
+        code = self._process.ended()
+        if code is not None:
+            return self._has_ended(self._process, code, now)
+        if now - self._asked >= self._config.pace.tick:
+            self._used = use(self._address, self._key, self._config.pace.answer, tls=self._tls)
+            self._asked = time.monotonic()
+        return None
+
+    def end(self) -> None:
+        """Let it finish what it is working on, and end it."""
+        if self._process is not None:
+            self._process.end(self._config.pace.grace)
+
+    def _has_ended(self, process: Process, code: int, now: float) -> tuple[str, int] | None:
+        limit = self._config.limits.idle
+        if code == 0 and limit is not None and self.idle >= limit - 2 * self._config.pace.tick - 1:
+            return f"Nobody has asked for {span(limit)}.", 0
+        self._brief = self._brief + 1 if process.age < BRIEF else 0
+        if self._brief >= MOST_BRIEF:
+            return f"The relay ended at once, {self._brief} times in a row.", 1
+        self._say(f"the relay {process.how(code)}: it is started again")
+        self._process, self._used = None, None
+        self._next = now + (self._config.pace.tick if self._brief else 0)
+        return None
+
+
+def _argv(config: Config, notes: Path) -> list[str]:
+    listen = ["--upstream", f"http://127.0.0.1:{config.engine_port}", "--listen", f"0.0.0.0:{config.port}"]
+    lock = ["--key-env", config.key_variable] if config.auth else ["--no-auth"]
+    idle = [] if config.limits.idle is None else ["--idle-exit", str(config.limits.idle)]
+    relay = [sys.executable, "-m", "llm_atc.relay", *listen, *lock, *idle, "--notes", str(notes)]
+    return [*relay, *config.relay_arguments]
+
+
+def _address(argv: list[str]) -> Address:
+    """Where this relay can be asked from here: what it listens on last, and loopback for all addresses."""
+    last = len(argv) - 1 - argv[::-1].index("--listen")
+    host, _, port = argv[last + 1].rpartition(":")
+    host = host.strip("[]")
+    return (LOOPBACK if host in ("", "0.0.0.0") else "::1" if host == "::" else host), int(port)  # noqa: S104

@@ -1,0 +1,419 @@
+"""The keeper as a real process: a real relay before small engines that crash, hang, are killed and idle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import llm_atc
+from tests.cloud.client import free_port
+
+KEY = "sk-atc-the-keepers-key"
+PACKAGE = Path(llm_atc.__file__).parents[1]
+ENGINE = Path(__file__).parents[1] / "moody_engine.py"
+PACE = {"tick": 0.2, "back_off": 0.2, "hang": 2, "grace": 3, "answer": 0.5}
+
+
+class Job:
+    """A keeper under way, with what it prints; nothing of it is left in the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, self.engine_port = free_port(), free_port()
+        self.log = folder / "log.txt"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.prefix: tuple[str, ...] = ()
+
+    def mood(self, mood: str) -> None:
+        (self.folder / "mood").write_text(mood)
+
+    def start(
+        self, *, engine: tuple[str, ...] = (), variables: dict[str, str] | None = None, **pace: float
+    ) -> None:
+        words = [
+            word
+            for name, value in (PACE | pace).items()
+            for word in (f"--{name.replace('_', '-')}", str(value))
+        ]
+        command = engine or (sys.executable, str(ENGINE), str(self.engine_port))
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(*self.prefix, sys.executable, "-m", "llm_atc.keeper", "--key-env", "VLLM_API_KEY"),
+                    *("--engine-port", str(self.engine_port), "--state", str(self.folder / "state"), *words),
+                    *("--", *command),
+                ],
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(PACKAGE),
+                    "PORT": str(self.port),
+                    "AUTH": "key",
+                    "VLLM_API_KEY": f"{KEY},sk-atc-another-key",
+                    "HF_TOKEN": "hf_for_the_engine",
+                    "MOOD": str(self.folder / "mood"),
+                    "STARTS": str(self.folder / "starts"),
+                    **(variables or {}),
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def ends(self, seconds: float = 30) -> int:
+        """Wait for its end; its exit code."""
+        assert self._process is not None
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the job goes on:\n{self.said()}") from None
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def until(self, holds: Callable[[], bool], seconds: float = 45) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert self.running(), self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+
+    def ready(self) -> None:
+        self.until(lambda: self.get("/health")[0] == 200)
+
+    def get(self, path: str) -> tuple[int, Any]:
+        return self.ask(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
+
+    def complete(self, **fields: object) -> tuple[int, Any]:
+        body = json.dumps({"model": "moody", "prompt": "Hi", **fields}).encode()
+        url = f"http://127.0.0.1:{self.port}/v1/completions"
+        return self.ask(urllib.request.Request(url, body, {"content-type": "application/json"}))
+
+    def ask(self, request: urllib.request.Request) -> tuple[int, Any]:
+        request.add_header("Authorization", f"Bearer {KEY}")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                text = answer.read()
+                return answer.status, json.loads(text) if text.startswith(b"{") else text
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, None
+        except OSError:
+            return 0, None
+
+    def status(self) -> dict[str, Any]:
+        code, told = self.get("/relay/status")
+        assert code == 200
+        assert isinstance(told, dict)
+        return told
+
+    def engines(self) -> list[int]:
+        """The process ids of all engines so far, first start first."""
+        starts = self.folder / "starts"
+        return [int(line) for line in starts.read_text().split()] if starts.exists() else []
+
+    def relay(self) -> int:
+        """The relay's process id."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        (found,) = [c for c in children if b"llm_atc.relay" in Path(f"/proc/{c}/cmdline").read_bytes()]
+        return int(found)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    made = Job(tmp_path)
+    yield made
+    made.close()
+    assert soon(lambda: not any(alive(pid) for pid in made.engines())), "an engine outlived its keeper"
+
+
+def soon(holds: Callable[[], bool], seconds: float = 5) -> bool:
+    """Whether this holds within that time."""
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holds()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# What it is for.
+
+
+def test_the_relay_stands_before_the_engine_and_alone_holds_the_key(job: Job) -> None:
+    job.start()
+    job.ready()
+    code, answer = job.complete()
+    assert (code, answer["choices"][0]["text"]) == (200, "Cleared.")
+    assert "HF_TOKEN" in answer["seen"]
+    assert "VLLM_API_KEY" not in answer["seen"]
+    assert "PYTHONPATH" not in answer["seen"]
+    assert KEY not in Path(f"/proc/{job.relay()}/cmdline").read_text()
+    job.until(lambda: job.status()["keeper"]["engine"] == "ready")
+    assert "the job never ends by itself" in job.said()
+
+
+def test_relay_arguments_reach_the_relay(job: Job) -> None:
+    job.start(variables={"RELAY_ARGS": json.dumps(["--body-bytes", "8"])})
+    job.ready()
+    assert job.complete()[0] == 413
+
+
+def test_being_told_to_end_ends_both(job: Job) -> None:
+    job.start()
+    job.ready()
+    job.signal(signal.SIGTERM)
+    assert job.ends() == 143
+    assert not alive(job.engines()[0])
+
+
+def test_a_killed_keeper_leaves_nothing_running(job: Job) -> None:
+    job.start()
+    job.ready()
+    relay = job.relay()
+    job.signal(signal.SIGKILL)
+    assert job.ends() == -9
+    assert soon(lambda: not alive(relay) and not alive(job.engines()[0]))
+
+
+# What goes wrong.
+
+
+def test_an_engine_that_never_starts_ends_the_job_with_its_own_words(job: Job) -> None:
+    job.mood("crash")
+    job.start()
+    assert job.ends() == 1
+    assert len(job.engines()) == 3
+    said = job.said()
+    assert said.count("RuntimeError: No available memory for the cache blocks") == 3
+    assert "the engine ended with code 3 (failed start 1 of 3): it is started again in 0 seconds" in said
+    assert "The engine failed to start 3 times in a row. The job ends" in said
+
+
+def test_an_engine_that_cannot_be_run_ends_the_job(job: Job) -> None:
+    job.start(engine=("/no/such/engine",))
+    assert job.ends() == 1
+    assert "The engine cannot be started" in job.said()
+
+
+def test_an_engine_that_does_not_get_ready_in_time_ends_the_job(job: Job) -> None:
+    job.start(engine=("/bin/sleep", "600"), start=1)
+    assert job.ends() == 1
+    assert "The engine was not ready within 1 seconds." in job.said()
+
+
+def test_an_engine_that_dies_later_is_started_again(job: Job) -> None:
+    job.start()
+    job.ready()
+    job.until(lambda: job.status()["keeper"]["engine"] == "ready")
+    os.kill(job.engines()[0], signal.SIGKILL)
+    job.until(lambda: len(job.engines()) == 2 and job.complete()[0] == 200)
+    assert "the engine was killed from outside, as the system does when memory runs out" in job.said()
+    job.until(lambda: job.status()["keeper"]["starts"] == 2)
+
+
+def test_an_engine_that_dies_and_then_cannot_start_again_ends_the_job(job: Job) -> None:
+    job.start()
+    job.ready()
+    job.until(lambda: job.status()["keeper"]["engine"] == "ready")
+    job.mood("crash")
+    os.kill(job.engines()[0], signal.SIGTERM)
+    assert job.ends() == 1
+    assert len(job.engines()) == 4
+
+
+def test_an_engine_that_hangs_is_killed_and_started_again(job: Job) -> None:
+    job.start()
+    job.ready()
+    job.until(lambda: job.status()["keeper"]["engine"] == "ready")
+    os.kill(job.engines()[0], signal.SIGSTOP)
+    job.until(lambda: len(job.engines()) == 2 and job.complete()[0] == 200)
+    assert not alive(job.engines()[0])
+    assert "the engine answered nothing for 2 seconds, and was killed" in job.said()
+
+
+def test_a_killed_relay_is_started_again(job: Job) -> None:
+    job.start()
+    job.ready()
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        before = job.relay()
+        os.kill(before, number)
+        job.until(lambda before=before: not alive(before) and job.complete()[0] == 200)
+    assert len(job.engines()) == 1
+    assert "the relay was killed from outside" in job.said()
+
+
+def test_a_relay_that_cannot_run_ends_the_job(job: Job) -> None:
+    job.start(variables={"RELAY_ARGS": '["--no-such-option"]'})
+    assert job.ends() == 1
+    assert "The relay ended at once, 5 times in a row." in job.said()
+
+
+MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A control group of the kernel with 200 MB."""
+    if os.geteuid() != 0 or not MEMORY.is_dir():
+        pytest.skip("a limit on memory needs root and control groups of version 1")
+    group = MEMORY / f"llm-atc-{os.getpid()}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(200 * 2**20))
+    yield group
+    deadline = time.monotonic() + 10
+    while (group / "cgroup.procs").read_text().strip() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    group.rmdir()
+
+
+def test_an_engine_that_runs_out_of_memory_is_told_by_that_name(job: Job, little_memory: Path) -> None:
+    job.mood("eat")
+    inside = f'echo $$ > {little_memory}/cgroup.procs; exec "$@"'
+    job.start(engine=("/bin/sh", "-c", inside, "sh", sys.executable, str(ENGINE), str(job.engine_port)))
+    assert job.ends(60) == 1
+    assert "the engine was killed by the system, because memory ran out (code -9)" in job.said()
+
+
+def test_a_full_disk_ends_the_job_with_the_engines_words_and_breaks_nothing_else(job: Job) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a disk of its own needs root")
+    disk = job.folder / "disk"
+    disk.mkdir()
+    fill = (
+        f"mount -t tmpfs -o size=64k tmpfs {disk}; mkdir {disk}/state; head -c 1M /dev/zero > {disk}/full; "
+    )
+    job.prefix = ("unshare", "--mount", "--propagation", "private", "sh", "-c", fill + 'exec "$@"', "sh")
+    (job.folder / "state").symlink_to(disk / "state")
+    job.start(variables={"FULL": str(disk), "DOLLARS_AN_HOUR": "1"})
+    job.ready()  # neither ledger nor status can be written
+    job.until(lambda: "the engine is ready" in job.said())
+    assert job.complete()[0] == 200
+    job.mood("write")
+    os.kill(job.engines()[0], signal.SIGKILL)
+    assert job.ends() == 1
+    assert job.said().count("OSError: [Errno 28] No space left on device") == 3
+
+
+# When it ends by itself.
+
+
+def test_nobody_asking_for_long_enough_ends_the_job(job: Job) -> None:
+    job.start(variables={"IDLE_MINUTES": "0.1"})
+    job.ready()
+    for _ in range(8):  # looks are no use
+        for path in ("/health", "/relay/status", "/relay/metrics", "/v1/models", "/metrics"):
+            job.get(path)
+        time.sleep(0.1)
+    began = time.monotonic()
+    assert job.complete()[0] == 200
+    assert job.ends() == 0
+    assert 6 <= time.monotonic() - began < 10
+    said = job.said()
+    assert "the job ends after 6 seconds without a request" in said
+    assert "warning: ends in 1 seconds: nobody has asked for" in said
+    assert "Nobody has asked for 6 seconds. The job ends, and the machine after it." in said
+
+
+def test_an_open_stream_is_use(job: Job) -> None:
+    job.start(variables={"IDLE_MINUTES": "0.05"})
+    job.ready()
+    answers: list[tuple[int, Any]] = []
+    stream = threading.Thread(target=lambda: answers.append(job.complete(stream=True, seconds=7)))
+    stream.start()
+    stream.join()
+    assert [(code, text[-14:]) for code, text in answers] == [(200, b"data: [DONE]\n\n")]
+    assert job.running()
+    assert job.ends() == 0
+
+
+def test_the_engines_start_is_no_idleness(job: Job) -> None:
+    inside = 'sleep 6; exec "$@"'
+    job.start(
+        engine=("/bin/sh", "-c", inside, "sh", sys.executable, str(ENGINE), str(job.engine_port)),
+        variables={"IDLE_MINUTES": "0.05"},
+    )
+    job.ready()
+    assert job.ends() == 0
+
+
+def ttl(seconds_from_now: float) -> str:
+    """A TTL_SECONDS, which count from this machine's start, that is over then."""
+    return str(time.clock_gettime(time.CLOCK_BOOTTIME) + seconds_from_now)
+
+
+def test_the_time_being_over_ends_the_job_also_while_it_is_used(job: Job) -> None:
+    job.start(variables={"TTL_SECONDS": ttl(6)})
+    job.ready()
+    job.until(lambda: job.status()["keeper"]["warning"] is not None)
+    assert "ends in" in job.status()["keeper"]["warning"]
+    assert job.ends() == 0
+    assert "warning: ends in" in job.said()
+    assert "are over (--ttl). The job ends" in job.said()
+
+
+def test_the_budget_being_spent_ends_the_job_and_a_later_one_at_once(job: Job) -> None:
+    hours = time.clock_gettime(time.CLOCK_BOOTTIME) / 3600
+    variables = {"DOLLARS_AN_HOUR": "3600", "BUDGET_DOLLARS": str((hours * 3600 + 6) * 1)}
+    job.start(variables=variables)
+    job.ready()
+    assert job.status()["keeper"]["dollars"] > 0
+    assert job.ends() == 0
+    assert "is spent (--budget). The job ends" in job.said()
+    job.start(variables=variables)
+    assert job.ends(10) == 0
+
+
+def test_what_earlier_starts_of_the_machine_cost_counts_too(job: Job) -> None:
+    (job.folder / "state").mkdir()
+    ledger = {"boot": 1_000_000.0, "before": 2.0, "this": 3.0}
+    (job.folder / "state" / "ledger.json").write_text(json.dumps(ledger))
+    job.start(variables={"DOLLARS_AN_HOUR": "0.0001", "BUDGET_DOLLARS": "5"})
+    assert job.ends(10) == 0
+    assert "its budget of $5.00 is spent" in job.said().lower()
+
+
+def test_an_extension_holds_from_the_next_look_on(job: Job) -> None:
+    job.start(variables={"TTL_SECONDS": ttl(8)})
+    job.ready()
+    more = {"TTL_SECONDS": ttl(3600), "HOME": str(job.folder)}
+    (job.folder / ".llm-atc").mkdir()
+    (job.folder / ".llm-atc" / "keeper").symlink_to(job.folder / "state")
+    argv = [sys.executable, "-m", "llm_atc.keeper.extend"]
+    subprocess.run(argv, env=os.environ | more | {"PYTHONPATH": str(PACKAGE)}, check=True)
+    job.until(lambda: job.status()["keeper"]["seconds_left"] > 3000)
+    assert job.status()["keeper"]["warning"] is None
+
+
+def test_a_budget_without_a_price_is_warned_of(job: Job) -> None:
+    job.start(variables={"BUDGET_DOLLARS": "1"})
+    job.ready()
+    assert "the machine's price is not known, so its budget is not kept" in job.said()
