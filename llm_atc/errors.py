@@ -24,6 +24,8 @@
     ├── EngineError               an engine on this machine: install, port, executable
     │   └── EngineAbsent          no engine of that name is installed
     ├── BatchError                a batch of requests: its input, its output, or lines that failed
+    ├── EndpointError             an endpoint that was asked refused, failed or broke off
+    ├── ToolError                 the tools of a chat: their configuration
     ├── SecretMissing             a secret has a name and no value
     ├── Declined                  the user said no
     └── Interrupted               exit code 130: Ctrl-C
@@ -160,6 +162,14 @@ class EngineAbsent(EngineError):
 
 class BatchError(AtcError):
     """A batch of requests cannot be read, written or asked, or some of it failed."""
+
+
+class EndpointError(AtcError):
+    """An endpoint that was asked refused, failed, or broke off in its answer."""
+
+
+class ToolError(AtcError):
+    """The tools of a chat cannot be had: their configuration cannot be read."""
 
 
 class SecretMissing(AtcError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -21,12 +21,16 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What the server does with a request; `cut` closes the connection in place of an answer."""
+    """What the server does with a request; `cut` closes the connection in place of an answer.
+
+    With `stream`, each of its parts is sent as it comes, and `cut` closes the connection after them.
+    """
 
     status: int = 200
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
+    stream: Iterable[bytes] | None = None
 
 
 @dataclass
@@ -48,6 +52,17 @@ class Ask:
         return Answer(
             body={"id": "cmpl-1", "choices": [{"text": self.said}], "model": self.body.get("model")}
         )
+
+
+def event(delta: Mapping[str, object], finish: str | None = None) -> bytes:
+    """One event of a streamed chat, with what it adds."""
+    return b"data: " + json.dumps({"choices": [{"delta": delta, "finish_reason": finish}]}).encode() + b"\n\n"
+
+
+def told(*texts: str, finish: str = "stop") -> Answer:
+    """A streamed chat answer of these pieces."""
+    pieces = [event({"role": "assistant", "content": ""}), *(event({"content": text}) for text in texts)]
+    return Answer(stream=[*pieces, event({}, finish), b"data: [DONE]\n\n"])
 
 
 class OpenAIServer:
@@ -105,14 +120,36 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer by the script."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         answer = self.owner.script(Ask(self.path, body, self.headers, self.owner.count(self.path, body)))
-        if answer.cut:
+        if answer.stream is not None and self._allowed():
+            self._stream(answer)
+        elif answer.cut:
             self.close_connection = True
         else:
             self._send(answer)
 
+    def _allowed(self) -> bool:
+        return self.owner.key is None or self.headers.get("Authorization") == f"Bearer {self.owner.key}"
+
+    def _stream(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        parts: Iterator[bytes] = iter(answer.stream or ())
+        try:
+            for part in parts:
+                self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            if not answer.cut:
+                self.wfile.write(b"0\r\n\r\n")
+            self.close_connection = answer.cut
+        except OSError:
+            self.close_connection = True
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()  # a generator learns here that the client has gone
+
     def _send(self, answer: Answer) -> None:
-        key = self.owner.key
-        if key is not None and self.headers.get("Authorization") != f"Bearer {key}":
+        if not self._allowed():
             answer = Answer(401, {"error": {"message": "no"}})
         text = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         self.send_response(answer.status)

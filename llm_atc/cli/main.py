@@ -11,6 +11,7 @@ import typer
 import llm_atc
 from llm_atc.cli import (
     accelerators,
+    chat,
     checkpoints,
     config,
     download,
@@ -38,6 +39,7 @@ app = typer.Typer(
     help="From a model's name to an OpenAI-compatible endpoint, and safely down again.",
 )
 app.command("serve")(serve.serve)
+app.command("chat")(chat.chat)
 app.command("status")(status.status)
 app.command("endpoint")(status.endpoint)
 app.command("logs")(status.logs)
@@ -77,7 +79,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     """The entry point: what follows `--` goes to the engine, the rest is parsed; errors become exit codes."""
     words = list(sys.argv[1:] if argv is None else argv)
     engine_args: tuple[str, ...] = ()
-    if "--" in words and words[:1] == ["serve"]:
+    if "--" in words and words[:1] in (["serve"], ["chat"]):
         cut = words.index("--")
         words, engine_args = words[:cut], tuple(words[cut + 1 :])
     command = typer.main.get_command(app)

@@ -102,13 +102,18 @@ def with_model(typed: Typed, positional: str | None) -> Typed:
     return typed if positional is None else replace(typed, values={**typed.values, "model.name": positional})
 
 
-def ask(typed: Typed, engine_args: tuple[str, ...] = ()) -> Asked:
-    """What was typed, on top of every other layer, as a request; how it was read is told on stderr."""
+def ask(typed: Typed, engine_args: tuple[str, ...] = (), *, cloud: str | None = None) -> Asked:
+    """What was typed, on top of every other layer, as a request; how it was read is told on stderr.
+
+    `cloud` is where it is served when no layer says anything of that.
+    """
     from llm_atc.config.gather import check_named
 
     gathered = gathered_with(typed)
     check_named(gathered.settled["server.api_key"], gathered.environ)
-    settled, left_out = for_here(gathered.settled)
+    place = gathered.settled["cloud.name"]
+    said = {**gathered.settled, "cloud.name": replace(place, value=place.value or cloud)}
+    settled, left_out = for_here(said)
     asked = read_request(settled, gathered.environ, engine_args=engine_args)
     for note in (*left_out, *asked.notes):
         typer.echo(f"· {note}", err=True)

@@ -1,0 +1,1 @@
+"""Talking to a model: a conversation, its answers as they stream in, and tools."""
