@@ -179,5 +179,13 @@ def _named(key: Key, said: Sourced, error: AtcError) -> bool:
     words = set(_WORD.findall(error.message))
     if words & {key.name, *(flag.strip() for flags in key.flags for flag in flags.split("/"))}:
         return True
+    if any(repr(one) in error.message for one in _texts(said.value)):
+        return True
     text = str(said.value).replace("_", "-")
     return key.kind is Kind.WORDS and any(word.strip("-") in text for word in words if word.startswith("--"))
+
+
+def _texts(value: Value) -> list[str]:
+    """The texts that a value is, which a message may quote."""
+    many = value if isinstance(value, list) else [value]
+    return [one for one in many if isinstance(one, str)]
