@@ -33,9 +33,12 @@ check: setup  ## Format, lint, types, layers, dependencies, documentation
 	$(RUN) lint-imports
 	$(RUN) deptry .
 	$(RUN) python docs/generate_cli.py --check
+	$(RUN) python docs/generate_config.py --check
 
-docs: setup  ## Write the command line's reference anew
+docs: setup  ## Write anew what is made from the program: references and the schema
 	$(RUN) python docs/generate_cli.py
+	$(RUN) python docs/generate_config.py
+	$(RUN) llm-atc config schema > llm_atc/config/schema.json
 
 bench: setup  ## Run every benchmark
 	$(RUN) python -m benchmarks.cli

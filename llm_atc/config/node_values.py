@@ -15,7 +15,7 @@ from llm_atc.plan.keys import Key, Kind, Value
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAGS = {
-    Kind.TEXT: (STRING,),
+    Kind.TEXT: (STRING, INTEGER, NUMBER),  # a revision of digits is the text that stands there
     Kind.INTEGER: (INTEGER,),
     Kind.NUMBER: (INTEGER, NUMBER),
     Kind.SWITCH: (BOOLEAN,),
@@ -55,7 +55,7 @@ def _scalar(key: Key, entry: Entry) -> Value:
             node=node,
             hint=f'{entry.name}: "{node.value}"' if quotes else None,
         )
-    value: Value = node.value if key.kind is Kind.ADDRESS else plain(node)
+    value: Value = node.value if key.kind in (Kind.TEXT, Kind.ADDRESS) else plain(node)
     if key.secret:
         return _by_name(entry, node)
     return value

@@ -12,7 +12,7 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _NAME: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
 _VARIABLE: dict[str, Any] = {"type": "string", "pattern": "^[A-Z_][A-Z0-9_]*$"}
 _TYPES: dict[Kind, tuple[str, ...]] = {
-    Kind.TEXT: ("string",),
+    Kind.TEXT: ("string", "number"),
     Kind.INTEGER: ("integer",),
     Kind.NUMBER: ("number",),
     Kind.SWITCH: ("boolean",),

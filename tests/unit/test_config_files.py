@@ -89,7 +89,7 @@ def test_dashes_and_short_forms_are_read() -> None:
         ("server:\n  port: 80", "f.yaml:2:9: server.port: 80 is not between 1024 and 65535."),
         ("server:\n  auth: 0", "f.yaml:2:9: server.auth wants true or false, and this is the number 0."),
         ("server:\n  auth: null", "f.yaml:2:9: server.auth: is null, and wants true or false."),
-        ("model:\n  name: 7", "f.yaml:2:9: model.name wants a text, and this is the number 7."),
+        ("model:\n  name: true", "f.yaml:2:9: model.name wants a text, and this is the truth value true."),
         ("model:\n  name: [a]", "f.yaml:2:9: model.name wants a text, and this is a list."),
         ("resources:\n  accelerators: {L4: 1}", "f.yaml:2:17: resources.accelerators wants a text or a list"),
         ("inference:\n  gpu_memory: 2", "f.yaml:2:15: inference.gpu_memory: 2 is not between 0.1 and 1."),
