@@ -1,7 +1,7 @@
 """A small, real HTTP server that is started as an engine is, and misbehaves as it is told to.
 
-It reads vLLM's command line (`serve MODEL --host H --port P`) and its keys from VLLM_API_KEY or from the file
-of `--config`. BEHAVE, separated by commas:
+It reads vLLM's command line (`serve MODEL --host H --port P`) and its key from VLLM_API_KEY.
+BEHAVE, separated by commas:
 
     crash         end with 3 before listening
     deaf          ignore SIGTERM
@@ -42,8 +42,6 @@ def main() -> None:
         child.stdout.readline()
         print(f"child {child.pid}", flush=True)
     keys = [os.environ["VLLM_API_KEY"]] if "VLLM_API_KEY" in os.environ else []
-    if "--config" in option:
-        keys = json.loads(Path(option["--config"]).read_text())["api-key"]
     serve(option["--host"], int(option["--port"]), keys)
 
 
@@ -52,11 +50,15 @@ def serve(host: str, port: int, keys: list[str]) -> None:
         def do_GET(self) -> None:
             given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
             allowed = self.path == "/health" or not keys or given in keys
-            body = json.dumps({"pid": os.getpid(), "path": self.path}).encode()
+            body = json.dumps({"path": self.path, "data": [{"id": "one"}]}).encode()
             self.send_response(200 if allowed else 401)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -345,6 +345,8 @@ def _tensor_parallel(request: Request) -> int:
 def _plan_vllm_here(request: Request, model: ModelSpec, machine: Machine) -> VllmPlan:
     held, asked = gpus_of(request, machine), request.inference.gpus
     arguments = vllm.arguments(model, tensor_parallel=max(held if asked is None else asked, 1))
+    if EngineName.VLLM not in dict(request.executables):
+        arguments += vllm.QUIET
     if machine.gpus:
         arguments += vllm.memory_arguments(request.inference, request.engine_args)
         return vllm.CURRENT.pin, arguments, request.envs, ()

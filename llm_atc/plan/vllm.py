@@ -11,6 +11,8 @@ from llm_atc.plan.model import ModelSpec, Runner
 
 KEY_VARIABLE = "VLLM_API_KEY"
 GPU_MEMORY = 0.9
+# The relay looks every two seconds: that is no news for a log.
+QUIET = ("--disable-access-log-for-endpoints", "/health")
 _MEMORY_OPTIONS = ("--kv-cache-memory-bytes", "--gpu-memory-utilization", "--device-memory-utilization")
 GIB = 1024**3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -12,6 +13,8 @@ from llm_atc.plan.plan import Plan
 from llm_atc.render.container import container, is_container, mounts
 
 LOOPBACK = "127.0.0.1"
+# The relay's variables: the endpoint's keys, and the one that the engine behind it asks for.
+KEYS, ENGINE_KEY = "LLM_ATC_RELAY_KEYS", "LLM_ATC_RELAY_ENGINE_KEY"
 # Another program than `vllm serve`, which takes its model with a flag.
 API_MODULES = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server")
 PROGRAMS = {EngineName.VLLM: "vllm", EngineName.LLAMA_CPP: "llama-server"}
@@ -42,6 +45,18 @@ def command(
             assert_never(plan.engine)
 
 
+def relay_command(plan: Plan, port: int, behind: int, *, open_to_all: bool) -> tuple[str, ...]:
+    """The relay's command line, which owns the endpoint's `port` in front of an engine at `behind`."""
+    host = plan.host or LOOPBACK
+    return (
+        *(sys.executable, "-I", "-m", "llm_atc.relay"),
+        *("--upstream", f"http://{LOOPBACK}:{behind}", "--upstream-key-env", ENGINE_KEY),
+        *("--listen", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
+        *(("--no-auth",) if open_to_all else ("--key-env", KEYS)),
+        *plan.relay_arguments,
+    )
+
+
 def _entry(executable: tuple[str, ...]) -> tuple[str, ...]:
     return () if executable[-1] == "serve" else ("serve",)
 
@@ -66,5 +81,7 @@ def text(plan: Plan) -> str:
     executable = plan.executable or (PROGRAMS[plan.engine],)
     words = command(plan, executable, model, plan.host or LOOPBACK, plan.port, environment(plan))
     lines = [f"# needs {plan.pin.requirements[0]}", *(f"# secret: {name}" for name in plan.secret_names)]
+    if plan.relay_arguments:
+        lines.append(f"# the relay in front of it is told: {shlex.join(plan.relay_arguments)}")
     envs = [f"{name}={shlex.quote(value)} \\" for name, value in environment(plan).items()]
     return "\n".join([*lines, *envs, shlex.join(words)]) + "\n"

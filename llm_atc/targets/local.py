@@ -1,8 +1,9 @@
 """Plans that run on this machine, each under a supervisor that outlives the command that started it.
 
-`supervisor.py` keeps one engine; `local_folder.py` is the folder it tells its state in; `processes.py` tells
-a process from whoever gets its number later. A command may be killed at any moment: the folder's lock passes
-from it to the supervisor, so the next command finds either nothing or an engine that is registered.
+`supervisor.py` keeps one engine and its relay; `local_folder.py` is the folder it tells its state in;
+`processes.py` tells a process from whoever gets its number later. A command may be killed at any moment: the
+folder's lock passes from it to the supervisor, so the next command finds either nothing or an engine that is
+registered.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from llm_atc.access import mint_key
 from llm_atc.errors import DeploymentError, DeploymentNotFound, EngineError, EngineFailed
 from llm_atc.plan.diagnosis import diagnose
-from llm_atc.plan.engine import EngineName
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.request import check_name
 from llm_atc.ports import Clock, Engines, EngineState, MachineState, Models, Observation, Reporter, Secrets
-from llm_atc.render.command import LOOPBACK, command, environment
-from llm_atc.targets.local_folder import KEYS, Folder, LocalState
+from llm_atc.render.command import ENGINE_KEY, KEYS, LOOPBACK, command, environment, relay_command
+from llm_atc.targets.local_folder import Folder, LocalState
 from llm_atc.targets.local_log import follow_log, read_log
-from llm_atc.targets.local_ports import choose_port
+from llm_atc.targets.local_ports import choose_port, engine_port, reachable
 from llm_atc.targets.processes import RUN_VARIABLE, boot_id, kill_session, session_members
 from llm_atc.targets.supervisor import LOG, SPEC, write_json
 
@@ -103,7 +104,7 @@ class LocalTarget:
         folder = self._folder(name)
         state = folder.state()
         if state is not None and state.supervisor.alive() and state.word in ("running", "stopping"):
-            address = f"{LOOPBACK}:{state.port}"
+            address = reachable(state.host, state.port)
             return Observation(machine=MachineState.UP, engine=EngineState.RUNNING, address=address)
         if folder.launching():
             return Observation(machine=MachineState.STARTING, detail="it is being launched")
@@ -182,20 +183,21 @@ class LocalTarget:
         port = choose_port(plan, self._taken())
         if port != plan.port:
             report.note(f"Port {plan.port} is taken: {plan.name} listens on {port}.")
-        argv = command(plan, executable, model, LOOPBACK, port)
-        environ, keys = self._environment(plan, secrets, executable[0])
-        if keys is not None:
-            write_json(KEYS, {"api-key": keys}, folder=lock)
-            argv = (*argv, "--config", str(folder.path / KEYS))
+        behind = engine_port(port, {*self._taken(), port})
+        environ = self._environment(plan, secrets, executable[0])
+        passed = (*environment(plan), *secrets, plan.key_variable)
         run = uuid.uuid4().hex
         spec = {
             "run": run,
-            "argv": argv,
+            "argv": command(plan, executable, model, LOOPBACK, behind, passed),
+            "relay": relay_command(plan, port, behind, open_to_all=KEYS not in environ),
+            "host": plan.host or LOOPBACK,
             "port": port,
+            "engine_port": behind,
             "grace": self._grace,
             "log_bytes": self._log_bytes,
             "log_files": LOG_FILES,
-            "keys": KEYS,
+            "log_file": plan.log_file,
             "tied": tied is not None,
             "secrets": sorted(secrets),
         }
@@ -217,10 +219,9 @@ class LocalTarget:
                 check=False,
             )
 
-    def _environment(
-        self, plan: Plan, secrets: Secrets, executable: str
-    ) -> tuple[dict[str, str], list[str] | None]:
-        """The engine's variables, and the keys that must go to it by file: vLLM takes but one by variable."""
+    def _environment(self, plan: Plan, secrets: Secrets, executable: str) -> dict[str, str]:
+        """The engine's variables, and the relay's: the endpoint's keys are the relay's alone, and the engine
+        has one that nobody else knows."""
         environ = {
             name: value
             for name, value in self._environ.items()
@@ -228,11 +229,10 @@ class LocalTarget:
         }
         environ["PATH"] = f"{Path(executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
         environ |= environment(plan) | {name: secret.reveal() for name, secret in secrets.items()}
-        keys = environ.get(plan.key_variable, "").split(",")
-        if plan.engine is EngineName.VLLM and len(keys) > 1:
-            del environ[plan.key_variable]
-            return environ, keys
-        return environ, None
+        keys = environ.pop(plan.key_variable, None)
+        behind = mint_key().reveal()
+        environ |= {plan.key_variable: behind, ENGINE_KEY: behind}
+        return environ | {KEYS: keys} if keys else environ
 
     def _port_of(self, name: str) -> int | None:
         """The port on which this deployment's engine listens now: it will be free when that is replaced."""
@@ -243,7 +243,8 @@ class LocalTarget:
         """The ports of all engines that run here, and whose they are."""
         folders = self._root.iterdir() if self._root.is_dir() else ()
         states = {path.name: Folder(path).state() for path in folders if path.is_dir()}
-        return {state.port: name for name, state in states.items() if state and state.supervisor.alive()}
+        alive = {name: state for name, state in states.items() if state and state.supervisor.alive()}
+        return {port: name for name, one in alive.items() for port in (one.port, one.engine_port) if port}
 
     def _end(self, folder: Folder) -> None:
         """End whatever runs; the caller holds the folder. EngineError when something cannot be ended."""
@@ -279,6 +280,8 @@ def _how(state: LocalState) -> str:
     """`exited with 1 at 2026-03-01 12:00:00`, in the machine's own time."""
     if state.error:
         return f"could not be started: {state.error}"
+    if state.cause:
+        return f"was ended: {state.cause}"
     how = f"exited with {state.code}"
     if state.code is not None and state.code < 0:
         with suppress(ValueError):

@@ -3,9 +3,8 @@
 spec.json        what to run; no secret's value
 state.json       what runs, or how it ended, told by the supervisor
 launching.json   the command that is bringing it up now, while it installs and copies
-keys.yaml        several keys for vLLM, until it has read them
 engine.log       what the engine said since it was started last, with engine.log.1 and .2 before it
-supervisor.log   what the supervisor had to say, which is nothing
+supervisor.log   what the relay had to say, and the supervisor, which is nothing
 """
 
 from __future__ import annotations
@@ -20,21 +19,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_atc.folders import held
+from llm_atc.render.command import LOOPBACK
 from llm_atc.targets.processes import Identity
 from llm_atc.targets.supervisor import LOG, STATE, write_json
 
 LAUNCHING = "launching.json"
-KEYS = "keys.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalState:
-    """What `state.json` says. `word` is running, stopping, stopped (as asked) or ended (by itself)."""
+    """What `state.json` says. `word` is running, stopping, stopped (as asked) or ended (by itself).
+
+    `port` is the relay's, on `host`; `engine` is the engine's first process, `cause` why it had to end.
+    """
 
     run: str
     word: str
     port: int
     supervisor: Identity
+    engine: int | None = None
+    host: str = LOOPBACK
+    engine_port: int | None = None
+    cause: str | None = None
     tied: bool = False
     code: int | None = None
     ended: float | None = None
@@ -100,11 +106,16 @@ class Folder:
         if identity is None:
             return None
         code, ended, error = found.get("code"), found.get("ended"), found.get("error")
+        engine, engine_port, cause = found.get("engine"), found.get("engine_port"), found.get("cause")
         return LocalState(
             run=str(found.get("run")),
             word=str(found.get("state")),
             port=int(str(found.get("port"))),
             supervisor=identity,
+            engine=engine if isinstance(engine, int) else None,
+            host=str(found.get("host") or LOOPBACK),
+            engine_port=engine_port if isinstance(engine_port, int) else None,
+            cause=str(cause) if cause else None,
             tied=found.get("tied") is True,
             code=code if isinstance(code, int) else None,
             ended=ended if isinstance(ended, float) else None,
@@ -112,16 +123,14 @@ class Folder:
         )
 
     def say_stopped(self, lock: int) -> None:
-        """Say that what ended is meant to be stopped, and forget the keys and any launch."""
-        for name in (KEYS, LAUNCHING):
-            self.path.joinpath(name).unlink(missing_ok=True)
+        """Say that what ended is meant to be stopped, and forget any launch."""
+        self.path.joinpath(LAUNCHING).unlink(missing_ok=True)
         if found := self.read(STATE):
             write_json(STATE, found | {"state": "stopped"}, folder=lock)
 
     def clear(self) -> None:
-        """Forget the run before: its state, its log, its keys."""
-        for name in (STATE, KEYS):
-            self.path.joinpath(name).unlink(missing_ok=True)
+        """Forget the run before: its state and its log."""
+        self.path.joinpath(STATE).unlink(missing_ok=True)
         for log in self.path.glob(f"{LOG}*"):
             log.unlink()
 

@@ -12,7 +12,19 @@ from llm_atc.plan.plan import Plan
 from llm_atc.render.command import LOOPBACK
 
 _TRIED = 200
+_BEHIND = 10000
 _LISTENING = "0A"
+
+
+def reachable(host: str, port: int) -> str:
+    """`HOST:PORT` by which this machine reaches what listens there: everywhere is the loopback too."""
+    host = {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def engine_port(port: int, taken: Collection[int]) -> int:
+    """A port of the loopback for the engine behind this one, far from where endpoints are looked for."""
+    return next_free(port + _BEHIND if port + _BEHIND < 60000 else port - _BEHIND, taken)
 
 
 def choose_port(plan: Plan, taken: Mapping[int, str]) -> int:

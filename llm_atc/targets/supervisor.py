@@ -1,18 +1,21 @@
-"""Keeps one engine on this machine: `python -m llm_atc.targets.supervisor FOLDER LOCK`.
+"""Keeps one engine and its relay on this machine: `python -m llm_atc.targets.supervisor FOLDER LOCK`.
 
-It reads `spec.json` in the folder, starts the engine, writes the engine's output to a log of bounded size and
-tells the truth in `state.json`. It ends with its engine, and its engine with it:
+It reads `spec.json` in the folder, starts both at once, writes the engine's output to a log of bounded size
+and tells the truth in `state.json`. The relay owns the endpoint's port; what it says goes to the supervisor's
+own output. All three end together:
 
     SIGTERM to the supervisor       SIGTERM to the engine, SIGKILL to all of it after the grace
     the engine ends                 whatever it left running is killed
-    the supervisor is killed        the kernel kills the engine's first process
+    the relay ends                  as SIGTERM
+    the supervisor is killed        the kernel kills the relay and the engine's first process
     the folder is removed           as SIGTERM
     its command ends, with `tied`   as SIGTERM
 
 LOCK is a descriptor that holds the folder. It is closed only once `state.json` tells of the engine, so
 whoever holds the folder next sees everything that runs, even when the launching command was killed.
 
-The engine's environment is the supervisor's own: secrets never touch the disk. Standard library only.
+The engine's environment is the supervisor's own, but for the keys, which are the relay's: secrets never touch
+the disk. Standard library only.
 """
 
 from __future__ import annotations
@@ -30,13 +33,14 @@ from pathlib import Path
 from typing import Any
 
 from llm_atc.folders import is_still
-from llm_atc.targets.processes import Identity, adopt_orphans, die_with, kill_session
+from llm_atc.targets.processes import RUN_VARIABLE, Identity, adopt_orphans, die_with, kill_session
 from llm_atc.targets.rotation import Log
 
 SPEC, STATE, LOG = "spec.json", "state.json", "engine.log"
 _DRAIN = 2.0  # seconds for the last words of an engine that has ended
 _BEAT = 2.0  # seconds between looks at the folder
-_UP = (b"Application startup complete", b"server is listening on")
+RELAY_VARIABLES = "LLM_ATC_RELAY_"
+_OF_EVERY_PROCESS = ("PATH", "HOME", "LANG", "LC_ALL", RUN_VARIABLE)
 
 
 def write_json(name: str, value: Mapping[str, object], *, folder: int) -> None:
@@ -61,32 +65,28 @@ class Supervisor:
         self._log = Log(folder, LOG, limit=self._spec["log_bytes"], keep=self._spec["log_files"])
         self._state: dict[str, object] = {
             "run": self._spec["run"],
+            "host": self._spec["host"],
             "port": self._spec["port"],
+            "engine_port": self._spec["engine_port"],
             "tied": self._spec["tied"],
             "supervisor": {"pid": me.pid, "start": me.start, "boot": me.boot},
         }
         self._asked = False
         self._deadline: float | None = None
         self._exit: int | None = None
+        self._relay_exit: int | None = None
+        self._copy = _open_copy(self._spec["log_file"])
 
     def start(self) -> bool:
-        """Start the engine and register it; False when it could not be started."""
-        me = os.getpid()
+        """Start engine and relay and register them; False when the engine could not be started."""
         try:
-            self._engine = subprocess.Popen(
-                self._spec["argv"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-                # One thread runs here and it has taken no lock, so code between fork and exec is safe.
-                preexec_fn=lambda: die_with(me),
-            )
+            self._engine = _start(self._spec["argv"], _environment(relay=False), subprocess.PIPE)
         except OSError as error:
             self._log.write(f"{error}\n".encode())
             self._tell("ended", code=127, error=str(error))
             return False
-        self._tell("running", engine=self._engine.pid, started=time.time())
+        self._relay = _start(self._spec["relay"], _environment(relay=True), None)
+        self._tell("running", engine=self._engine.pid, relay=self._relay.pid, started=time.time())
         return True
 
     def keep(self, wakeup: int) -> None:
@@ -107,7 +107,6 @@ class Supervisor:
         kill_session(self._me, self._spec["run"])
         self._reap()
         self._drain(output)
-        self._forget_keys()
         self._engine.stdout.close()
         self._tell("stopped" if self._asked else "ended", code=self._exit, ended=time.time())
         self._log.close()
@@ -119,8 +118,9 @@ class Supervisor:
         except BlockingIOError:
             return True
         self._log.write(chunk)
-        if any(sign in chunk for sign in _UP):
-            self._forget_keys()
+        if self._copy is not None:
+            with suppress(OSError):
+                os.write(self._copy, chunk)
         return bool(chunk)
 
     def _signalled(self, wakeup: int) -> None:
@@ -150,14 +150,17 @@ class Supervisor:
         if self._asked:
             return
         self._asked = True
-        self._deadline = time.monotonic() + self._spec["grace"]
-        self._tell("stopping", engine=self._engine.pid)
+        self._tell("stopping")
+        self._end_engine()
+
+    def _end_engine(self) -> None:
+        self._deadline = self._deadline or time.monotonic() + self._spec["grace"]
         if self._exit is None:
             with suppress(ProcessLookupError):
                 os.kill(self._engine.pid, signal.SIGTERM)
 
     def _reap(self) -> None:
-        """Collect every child that has ended: the engine, and orphans of it that came to us."""
+        """Collect every child that has ended: the engine, the relay, and orphans that came to us."""
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -165,6 +168,15 @@ class Supervisor:
                     return
                 if pid == self._engine.pid:
                     self._exit = self._engine.returncode = os.waitstatus_to_exitcode(status)
+                elif pid == self._relay.pid:
+                    self._relay_exit = self._relay.returncode = os.waitstatus_to_exitcode(status)
+                    self._relay_ended()
+
+    def _relay_ended(self) -> None:
+        """Nobody reaches an engine without its relay: it ends too."""
+        if self._exit is None and not self._asked:
+            self._state["cause"] = f"its relay ended with {self._relay_exit}"
+            self._end_engine()
 
     def _drain(self, output: int) -> None:
         with selectors.DefaultSelector() as selector:
@@ -174,14 +186,42 @@ class Supervisor:
                 if not self._pump(output):
                     return
 
-    def _forget_keys(self) -> None:
-        with suppress(OSError):
-            os.unlink(self._spec["keys"], dir_fd=self._folder)
-
     def _tell(self, state: str, **more: object) -> None:
         self._state |= {"state": state, **more}
         with suppress(OSError):  # the disk is full, or the folder is gone: the engine goes on all the same
             write_json(STATE, self._state, folder=self._folder)
+
+
+def _start(argv: list[str], environ: dict[str, str], output: int | None) -> subprocess.Popen[bytes]:
+    me = os.getpid()
+    return subprocess.Popen(
+        argv,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output and subprocess.STDOUT,
+        process_group=0,
+        # One thread runs here and it has taken no lock, so code between fork and exec is safe.
+        preexec_fn=lambda: die_with(me),
+    )
+
+
+def _environment(*, relay: bool) -> dict[str, str]:
+    """The keys are for the relay, which needs little else; all but them is for the engine."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(RELAY_VARIABLES) is relay or (relay and name in _OF_EVERY_PROCESS)
+    }
+
+
+def _open_copy(path: str | None) -> int | None:
+    """The file that the engine's output is written to as well; it grows as long as its owner lets it."""
+    if path is None:
+        return None
+    with suppress(OSError):
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    return None
 
 
 def main(argv: list[str]) -> int:

@@ -8,7 +8,9 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,19 @@ def kill_supervisor(home: Path, name: str) -> None:
     pid = supervisor_pid(home, name)
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: read_stat(pid) is None)
+
+
+def engine_of(target: LocalTarget, name: str) -> int:
+    """The engine's process, once the endpoint answers."""
+    up(target, name)
+    state = target._folder(name).state()
+    assert state is not None
+    assert state.engine is not None
+    return state.engine
+
+
+def relay_of(home: Path, name: str) -> int:
+    return int(str(read_state(home, name)["relay"]))
 
 
 def child_of(target: LocalTarget, name: str) -> int:
@@ -93,11 +108,11 @@ def test_down_leaves_nothing(here: LocalTarget, local_home: Path, told: Told) ->
 
 def test_a_second_launch_replaces_the_first(here: LocalTarget, told: Told) -> None:
     here.launch(plan_here("one"), {}, told)
-    first = get(up(here, "one"))[1]["pid"]
+    first = engine_of(here, "one")
     here.launch(plan_here("one"), {}, told)
-    second = get(up(here, "one"))[1]["pid"]
+    second = engine_of(here, "one")
     assert first != second
-    assert read_stat(int(first)) is None
+    assert read_stat(first) is None
 
 
 def test_an_engine_that_ends_by_itself_has_ended_whatever_its_code(
@@ -110,7 +125,7 @@ def test_an_engine_that_ends_by_itself_has_ended_whatever_its_code(
     assert (seen.detail or "").startswith("exited with 3 at ")
 
     here.launch(plan_here("one"), {}, told)
-    os.kill(int(get(up(here, "one"))[1]["pid"]), signal.SIGTERM)  # this one exits with 0
+    os.kill(engine_of(here, "one"), signal.SIGTERM)  # this one exits with 0
     eventually(lambda: here.observe("one").engine is EngineState.ENDED)
     assert (here.observe("one").detail or "").startswith("exited with 0 at ")
 
@@ -120,7 +135,7 @@ def test_an_engine_that_ends_by_itself_has_ended_whatever_its_code(
 
 def test_what_a_dead_engine_left_running_is_ended_too(here: LocalTarget, told: Told) -> None:
     here.launch(plan_here("one", BEHAVE="child"), {}, told)
-    engine, child = int(get(up(here, "one"))[1]["pid"]), child_of(here, "one")
+    engine, child = engine_of(here, "one"), child_of(here, "one")
     os.kill(engine, signal.SIGKILL)
     eventually(lambda: here.observe("one").engine is EngineState.ENDED)
     assert "was killed by SIGKILL" in (here.observe("one").detail or "")
@@ -129,7 +144,7 @@ def test_what_a_dead_engine_left_running_is_ended_too(here: LocalTarget, told: T
 
 def test_an_engine_that_ignores_sigterm_is_killed_after_its_grace(here: LocalTarget, told: Told) -> None:
     here.launch(plan_here("one", BEHAVE="deaf,child"), {}, told)
-    engine, child = int(get(up(here, "one"))[1]["pid"]), child_of(here, "one")
+    engine, child = engine_of(here, "one"), child_of(here, "one")
     here.stop("one", told)
     assert read_stat(engine) is None
     assert read_stat(child) is None
@@ -139,7 +154,7 @@ def test_the_engine_dies_with_its_supervisor_and_stop_ends_what_survives(
     here: LocalTarget, local_home: Path, told: Told
 ) -> None:
     here.launch(plan_here("one", BEHAVE="child"), {}, told)
-    engine, child = int(get(up(here, "one"))[1]["pid"]), child_of(here, "one")
+    engine, child = engine_of(here, "one"), child_of(here, "one")
     kill_supervisor(local_home, "one")
     eventually(lambda: read_stat(engine) is None)
     seen = here.observe("one")
@@ -148,6 +163,83 @@ def test_the_engine_dies_with_its_supervisor_and_stop_ends_what_survives(
     here.stop("one", told)
     assert read_stat(child) is None
     assert here.observe("one") == Observation(machine=MachineState.STOPPED)
+
+
+def test_the_relay_dies_with_its_supervisor_and_the_engine_ends_with_its_relay(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(plan_here("one"), {}, told)
+    engine, relay = engine_of(here, "one"), relay_of(local_home, "one")
+    kill_supervisor(local_home, "one")
+    eventually(lambda: read_stat(engine) is None and read_stat(relay) is None)
+    assert here.observe("one").detail == "its supervisor was killed"
+
+    here.launch(plan_here("one"), {}, told)
+    engine, relay = engine_of(here, "one"), relay_of(local_home, "one")
+    os.kill(relay, signal.SIGKILL)
+    eventually(lambda: here.observe("one").engine is EngineState.ENDED)
+    assert here.observe("one").detail == "was ended: its relay ended with -9"
+    assert read_stat(engine) is None
+
+
+def test_the_engine_cannot_be_reached_past_its_relay_without_a_key_of_its_own(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(plan_here("one"), {"VLLM_API_KEY": Secret(KEY)}, told)
+    up(here, "one")
+    behind = f"127.0.0.1:{read_state(local_home, 'one')['engine_port']}"
+    assert [get(behind, "/v1/models", key)[0] for key in (None, KEY)] == [401, 401]
+
+
+def test_the_engines_log_is_written_to_a_file_of_the_users_as_well(
+    here: LocalTarget, tmp_path: Path, told: Told
+) -> None:
+    copy = tmp_path / "engine.log"
+    here.launch(replace(plan_here("one"), log_file=str(copy)), {}, told)
+    up(here, "one")
+    eventually(lambda: copy.exists() and "Application startup complete." in copy.read_text())
+    assert copy.read_text().splitlines() == list(here.logs("one", follow=False))
+
+
+def test_an_endpoint_may_listen_on_every_address_and_is_reached_by_the_loopback(
+    here: LocalTarget, local_home: Path, told: Told
+) -> None:
+    here.launch(replace(plan_here("one"), host="0.0.0.0"), {}, told)
+    port = up(here, "one").removeprefix("127.0.0.1:")
+    assert get(f"127.0.0.2:{port}")[0] == 200
+    assert get(f"127.0.0.2:{read_state(local_home, 'one')['engine_port']}")[0] == 0
+
+
+@pytest.mark.parametrize("form", ["path", "words", "docker"])
+def test_what_the_user_runs_instead_of_the_pinned_engine_is_run(
+    form: str, local_home: Path, stand_in: str, tmp_path: Path, told: Told
+) -> None:
+    docker = tmp_path / "docker"
+    argv = tmp_path / "argv"
+    # Stands in for docker: writes down what it is told, and starts the engine where the image would.
+    docker.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {argv}\n'
+        'while [ "$1" != IMAGE ]; do shift; done\nshift\n'
+        f'exec {stand_in} serve "$@"\n'
+    )
+    docker.chmod(0o755)
+    words = {
+        "path": (stand_in,),
+        "words": (sys.executable, "-I", stand_in),
+        "docker": (str(docker), "run", "--gpus", "all", "IMAGE"),
+    }[form]
+    target = LocalTarget(local_home, StandInEngines("/nowhere/vllm"), ModelsOnDisk(), grace=1.0)
+    plan = replace(plan_here("one", location=str(tmp_path), HF_HOME="/x"), executable=words)
+    target.launch(plan, {"HF_TOKEN": Secret("hf_secret_value")}, told)
+    up(target, "one")
+    if form == "docker":
+        written = argv.read_text().splitlines()
+        assert written[:5] == ["run", "--rm", "--init", "--network", "host"]
+        assert written[5:7] == ["--volume", f"{tmp_path}:{tmp_path}:ro"]
+        assert written[7:13] == ["--env", "HF_HOME", "--env", "HF_TOKEN", "--env", "VLLM_API_KEY"]
+        assert written[13:17] == ["--gpus", "all", "IMAGE", str(tmp_path)]
+        assert "hf_secret_value" not in written
+    target.down("one", told)
 
 
 def test_after_a_restart_of_the_machine_nobody_elses_process_is_taken_for_ours(
@@ -226,11 +318,12 @@ def test_keys_lock_the_engine_and_stay_in_no_file(
     assert get(address, "/v1/models")[0] == 401
     assert [get(address, "/v1/models", key)[0] for key in keys] == [200] * len(keys)
     folder = local_home / "local" / "one"
-    eventually(lambda: not folder.joinpath("keys.yaml").exists())
     written = b"".join(path.read_bytes() for path in folder.iterdir())
+    state = read_state(local_home, "one")
+    started = b"".join(Path(f"/proc/{state[who]}/cmdline").read_bytes() for who in ("engine", "relay"))
     for value in (*keys, "hf_secret_value"):
         assert value.encode() not in written
-        assert value.encode() not in Path(f"/proc/{get(address)[1]['pid']}/cmdline").read_bytes()
+        assert value.encode() not in started
 
 
 def test_the_log_is_bounded_and_its_last_lines_are_there(
@@ -252,7 +345,7 @@ def test_followed_logs_go_on_until_the_engine_ends(here: LocalTarget, told: Told
     here.launch(plan_here("one", BEHAVE="talk"), {}, told)
     up(here, "one")
     following = here.logs("one", follow=True, lines=2)
-    assert [next(following), next(following)] == ["up with 0 keys", "Application startup complete."]
+    assert [next(following), next(following)] == ["up with 1 keys", "Application startup complete."]
     here.stop("one", told)
     assert list(following) == []
 

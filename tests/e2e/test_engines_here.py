@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import openai
@@ -19,6 +20,7 @@ from llm_atc.engines.installer import EnginesHere
 from llm_atc.errors import EngineFailed
 from llm_atc.plan import llama_cpp, vllm
 from llm_atc.plan.engine import EngineName
+from llm_atc.plan.generation import relay_words
 from llm_atc.ports import EngineState, MachineState
 from llm_atc.targets.local import LocalTarget
 from llm_atc.targets.local_folder import Folder
@@ -29,6 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KEYS = ("sk-atc-first-of-the-two", "sk-atc-second-of-the-two")
 EXAMPLES = Path(__file__).parents[2] / "examples"
+DEFAULTS = relay_words((("temperature", 0.0), ("max_tokens", 5)))
 KV_CACHE = ("--kv-cache-memory-bytes", str(2**28))
 PROMPT = [{"role": "user", "content": "The quick brown fox"}]
 STARTING = 240
@@ -96,11 +99,38 @@ def say(address: str, key: str, model: str) -> str:
     return answer.choices[0].message.content or ""
 
 
+def check_defaults(address: str) -> None:
+    """A request that says nothing gets temperature 0 and 5 tokens; one that says more gets more."""
+
+    def answers(**said: object) -> tuple[set[str | None], set[int]]:
+        with client(address, KEYS[0]) as asked:
+            found = [
+                asked.chat.completions.create(
+                    model="tiny",
+                    messages=PROMPT,  # type: ignore[arg-type]  # a plain dictionary will do
+                    extra_body={"ignore_eos": True, **said},
+                )
+                for _ in range(4)
+            ]
+        assert all(one.usage for one in found)
+        return (
+            {one.choices[0].message.content for one in found},
+            {one.usage.completion_tokens for one in found if one.usage},
+        )
+
+    greedy, tokens = answers()
+    assert (len(greedy), tokens) == (1, {5})
+    sampled, tokens = answers(temperature=1.5, max_tokens=40)
+    assert len(sampled) > 1
+    assert tokens == {40}, "a default is no cap"
+
+
 @pytest.fixture(scope="module")
 def vllm_with_two_keys(real: LocalTarget, checkpoints: Path) -> str:
     """The address of vLLM with the tiny model and two keys; it is called `tiny`."""
-    arguments = ("--served-model-name", "tiny", "--enforce-eager", *KV_CACHE)
+    arguments = ("--served-model-name", "tiny", "--enforce-eager", *vllm.QUIET, *KV_CACHE)
     plan = plan_here("tiny", str(checkpoints / "tiny"), arguments=arguments)
+    plan = replace(plan, relay_arguments=DEFAULTS)
     real.launch(plan, {"VLLM_API_KEY": Secret(",".join(KEYS))}, Told())
     return ready(real, "tiny")
 
@@ -116,7 +146,14 @@ def test_vllm_answers_either_key_and_nobody_else(real: LocalTarget, vllm_with_tw
     assert get(vllm_with_two_keys, "/v1/models")[0] == 401
     assert [get(vllm_with_two_keys, "/v1/models", key)[0] for key in KEYS] == [200, 200]
     log = "\n".join(real.logs("tiny", follow=False))
+    assert "GET /health" not in log, "the relay looks often, and its looks are no news"
     assert [key for key in KEYS if key in log] == []
+
+
+def test_vllm_keeps_to_the_generation_defaults_unless_asked_otherwise(
+    vllm_with_two_keys: str,
+) -> None:
+    check_defaults(vllm_with_two_keys)
 
 
 def test_llama_server_answers_either_key_and_says_what_vllm_says(
@@ -128,11 +165,13 @@ def test_llama_server_answers_either_key_and_says_what_vllm_says(
         engine=EngineName.LLAMA_CPP,
         arguments=("--alias", "tiny", "--metrics"),
     )
+    plan = replace(plan, relay_arguments=DEFAULTS)
     real.launch(plan, {"LLAMA_API_KEY": Secret(",".join(KEYS))}, Told())
     address = ready(real, "tiny-gguf")
     assert get(address, "/v1/chat/completions")[0] == 401
     assert say(address, KEYS[0], "tiny") == say(address, KEYS[1], "tiny")
     assert say(address, KEYS[0], "tiny") == say(vllm_with_two_keys, KEYS[0], "tiny")
+    check_defaults(address)
     log = "\n".join(real.logs("tiny-gguf", follow=False))
     assert [key for key in KEYS if key in log] == []
     real.stop("tiny-gguf", Told())
