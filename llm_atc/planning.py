@@ -10,8 +10,9 @@ from llm_atc.errors import AtcError, CloudError, ModelError, OfferError, SourceE
 from llm_atc.plan import inference
 from llm_atc.plan.accelerators import unknown_accelerator
 from llm_atc.plan.backend_words import Backend, check_once, join
+from llm_atc.plan.engine import EngineName
 from llm_atc.plan.engine_args import checked
-from llm_atc.plan.model import ModelRef, ModelSpec, Where
+from llm_atc.plan.model import Format, ModelRef, ModelSpec, Where
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.plan import (
     Plan,
@@ -54,7 +55,7 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
     spec, picked = ModelSpec(ref=ref, revision=ref.revision), None
     if request.place.local or request.accelerators:
         try:
-            spec = world.models.look(ref, token)
+            spec = _looked(world, ref, token, request)
         except (ModelError, SourceError) as error:
             wrong(error)
         request, notes = _joined(world, request, spec)
@@ -65,7 +66,7 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
         except (OfferError, CloudError) as error:
             wrong(error)
     else:
-        facts = _measured(world, ref, token)
+        facts = _measured(world, ref, token, request)
         request, notes = _joined(world, request, facts.spec)
         spec, picked = facts.spec, chosen(world, request, facts, warnings, ask=strict)
     machine = world.engines.machine() if request.place.local else None
@@ -92,12 +93,31 @@ def _joined(world: World, request: Request, spec: ModelSpec) -> tuple[Request, t
     return replace(request, engine=engine, engine_args=words, backend=Backend()), joined.notes
 
 
-def _measured(world: World, ref: ModelRef, token: Secret | None) -> Facts:
+def _looked(world: World, ref: ModelRef, token: Secret | None, request: Request) -> ModelSpec:
+    spec = world.models.look(ref, token)
+    gguf = _gguf_beside(spec, request)
+    return spec if gguf is None else world.models.look(gguf, token)
+
+
+def _measured(world: World, ref: ModelRef, token: Secret | None, request: Request) -> Facts:
     """What the model's memory depends on. No machine can be chosen by a guess."""
     try:
-        return world.models.measure(ref, token)
+        facts = world.models.measure(ref, token)
+        gguf = _gguf_beside(facts.spec, request)
+        return facts if gguf is None else world.models.measure(gguf, token)
     except SourceError as error:
         raise accelerator_wanted(f"the model cannot be looked at. {error.message}") from error
+
+
+def _gguf_beside(spec: ModelSpec, request: Request) -> ModelRef | None:
+    """The GGUF file that lies beside the weights for vLLM, where llama.cpp is asked for.
+
+    Of a model that both engines can run, vLLM takes its own unless the user says otherwise.
+    """
+    beside = request.engine is EngineName.LLAMA_CPP and spec.format is Format.HUGGING_FACE
+    if not beside or not spec.quantizations:
+        return None
+    return replace(spec.ref, quantization=spec.quantizations[0])
 
 
 def _check_offers(catalog: Catalog, request: Request, warnings: list[str]) -> None:

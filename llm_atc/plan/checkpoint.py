@@ -113,6 +113,7 @@ def read_checkpoint(ref: ModelRef, files: Sizes, head: Head, revision: str | Non
             architecture=named,
             bytes=sum(files[name] for name in loaded),
             revision=revision,
+            quantizations=quantizations(files),
         )
     parts = gguf_files(files, ref.quantization)
     if ref.quantization is not None and not parts:

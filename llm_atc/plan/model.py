@@ -162,7 +162,7 @@ class ModelSpec:
     """What is known of a model; `looked` says whether anybody looked, or all the rest is assumed.
 
     Sizes are bytes. `revision` is the hub's commit. `file` is the GGUF file to load, below the location, and
-    `quantizations` are all that lie there, the file's own first.
+    `quantizations` are all that lie there, the file's own first; also beside weights of another format.
     """
 
     ref: ModelRef

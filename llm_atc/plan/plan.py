@@ -178,7 +178,7 @@ def make_plan(
 
 def choice(model: ModelSpec) -> tuple[str, ...]:
     """What is said of a quantization that nobody asked for, where there are others."""
-    if model.ref.quantization is not None or len(model.quantizations) < 2:
+    if model.format is not Format.GGUF or model.ref.quantization is not None or len(model.quantizations) < 2:
         return ()
     taken, *others = model.quantizations
     another = replace(model.ref, quantization=others[0])

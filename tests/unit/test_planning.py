@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,9 @@ from llm_atc.errors import (
     UsageError,
 )
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.engine import EngineName
 from llm_atc.ports import Sold
+from llm_atc.sources.models import AllModels
 from tests.fakes import Fakes
 from tests.unit.serving import A100, CLOUD, HERE, L4, NEEDS_TOKEN, is_forgotten, yes
 
@@ -111,3 +114,26 @@ def test_an_option_that_another_one_needs_is_added_and_told(fakes: Fakes) -> Non
     planned = planning.plan(fakes.world, replace(CLOUD, engine_args=("--enable-log-outputs",)))
     assert planned.plan.arguments[-2:] == ("--enable-log-outputs", "--enable-log-requests")
     assert "--enable-log-requests is added" in " ".join(planned.plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "engine", "file"),
+    [
+        (None, EngineName.VLLM, None),
+        (EngineName.VLLM, EngineName.VLLM, None),
+        (EngineName.LLAMA_CPP, EngineName.LLAMA_CPP, "m-Q4_K_M.gguf"),
+    ],
+)
+def test_what_both_engines_can_run_goes_to_vllm_unless_the_other_is_named(
+    asked: EngineName | None, engine: EngineName, file: str | None, fakes: Fakes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    folder.joinpath("config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    folder.joinpath("model.safetensors").write_bytes(b"12345678")
+    for name in ("m-Q4_K_M.gguf", "m-Q8_0.gguf"):
+        folder.joinpath(name).write_bytes(b"GGUF" + bytes(60))
+    world = replace(fakes.world, models=AllModels(tmp_path / "home"))
+    plan = planning.plan(world, replace(HERE, model=str(folder), engine=asked)).plan
+    assert (plan.engine, plan.model.file) == (engine, file)
+    assert not [note for note in plan.notes if "quantizations" in note]
