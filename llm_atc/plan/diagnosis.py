@@ -90,6 +90,11 @@ _SIGNS = (
         "Look for a newer revision of the model, or serve it in another format",
     ),
     _sign(
+        r"No space left on device|[Dd]isk quota exceeded",
+        "The disk is full.",
+        "Take a larger one: llm-atc down NAME, then serve again with --disk-size 512",
+    ),
+    _sign(
         r"SafetensorError|invalid magic characters|data is not within the file bounds|failed to read magic"
         r"|failed to open GGUF file",
         "A weight file is damaged or cut short.",
@@ -122,7 +127,7 @@ _SIGNS = (
         "If you trust its author, add: -- --trust-remote-code",
     ),
     _sign(
-        r"exit code: -9|Out of memory: Killed process|died unexpectedly",
+        r"exit code: -9|Out of memory: Killed process|died unexpectedly|because memory ran out",
         "The system killed a process of the engine, as it does when memory runs out.",
         "Take a machine with more memory, or a smaller model",
     ),

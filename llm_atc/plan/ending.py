@@ -43,7 +43,8 @@ class Ending:
         """A sentence: `It stops by itself after 30 minutes without a request.`"""
         when = []
         if self.idle_minutes:
-            when.append(f"after {self.idle_minutes} minutes without a request")
+            plural = "" if self.idle_minutes == 1 else "s"
+            when.append(f"after {self.idle_minutes} minute{plural} without a request")
         if self.ttl is not None:
             when.append(f"after {duration(self.ttl)}")
         if self.budget is not None:

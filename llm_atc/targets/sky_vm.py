@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from llm_atc.errors import CloudError
+from llm_atc.errors import CloudError, DeploymentError
 from llm_atc.plan.diagnosis import clean
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
@@ -128,7 +128,13 @@ class SkyVm:
 
     def logs(self, name: str, *, follow: bool, lines: int | None = None) -> Iterator[str]:
         with sky_quiet() as sky:
-            jobs = [job.job_id for job in self._jobs(sky, name)]
+            try:
+                jobs = [job.job_id for job in self._jobs(sky, name)]
+            except (sky.exceptions.ClusterNotUpError, sky.exceptions.ClusterDoesNotExist) as error:
+                raise DeploymentError(
+                    f"The machine of {name} is stopped, and its log lies on its disk.",
+                    hint=f"llm-atc start {name}",
+                ) from error
             if not jobs:
                 return
             chunks = sky.tail_logs(name, max(jobs), follow=follow, tail=lines or 0, preload_content=False)

@@ -12,8 +12,10 @@ from llm_atc.errors import (
     DeploymentBusy,
     DeploymentError,
     DeploymentNotFound,
+    OfferError,
     ProvisionFailed,
 )
+from llm_atc.ports import EngineState, MachineState, Observation, Usage
 from llm_atc.states import State
 from tests.fakes import NOON, STOPPED, Fakes, ended, running
 from tests.unit.serving import CLOUD, HERE, NEEDS_TOKEN, is_forgotten, serve
@@ -181,3 +183,80 @@ def test_in_the_foreground_nothing_is_started_beside_what_runs(fakes: Fakes) -> 
         launcher.serve_in_foreground(fakes.world, HERE, fakes.report)
     assert caught.value.hint == "llm-atc stop demo"
     assert fakes.here.did() == ["launch demo"]
+
+
+# Money and time.
+
+
+def test_a_status_tells_how_it_is_used_and_when_it_ends(fakes: Fakes) -> None:
+    serve(fakes)
+    fakes.probe.use = Usage(idle=120, left=1680, dollars=3.25, warning="ends in 28 minutes: nobody has asked")
+    fakes.clock.time = NOON + 7200
+    status = launcher.status_of(fakes.world, "demo")
+    assert (status.idle, status.left, status.spent, status.hours) == (120, 1680, 3.25, 2)
+    assert (status.hourly, status.daily) == (0.5, 12)
+    assert status.detail == "ends in 28 minutes: nobody has asked"
+    assert status.ends == "It stops by itself after 30 minutes without a request."
+
+
+def test_a_machine_of_ours_has_no_such_end(fakes: Fakes) -> None:
+    serve(fakes, HERE)
+    fakes.probe.use = Usage(idle=120)
+    status = launcher.status_of(fakes.world, "demo")
+    assert (status.idle, status.ends) == (None, None)
+
+
+def test_an_engine_that_ended_as_it_should_is_stopping(fakes: Fakes) -> None:
+    serve(fakes)
+    fakes.cloud.seen["demo"] = Observation(machine=MachineState.UP, engine=EngineState.FINISHED)
+    assert launcher.status_of(fakes.world, "demo").state is State.STOPPING
+
+
+def test_an_address_that_no_longer_answers_is_looked_at_again(fakes: Fakes) -> None:
+    serve(fakes)
+    fakes.probe.health = False
+    fakes.cloud.script = [running(), STOPPED]
+    with pytest.raises(DeploymentError, match="demo has no endpoint now: it is stopped"):
+        launcher.endpoint(fakes.world, "demo")
+    assert fakes.cloud.calls[-2:] == ["observe demo", "observe demo fresh"]
+
+
+def test_more_time_and_money_is_told_to_what_runs_and_kept_for_later(fakes: Fakes) -> None:
+    serve(fakes, replace(CLOUD, ttl=3600, budget=5.0))
+    status = launcher.extend(fakes.world, "demo", ttl=7200, budget=10)
+    assert "extend demo 10800 15.0" in fakes.cloud.calls
+    assert status.ends == (
+        "It stops by itself after 30 minutes without a request, or after 3h, or when $15.00 are spent."
+    )
+    launcher.restart(fakes.world, "demo", fakes.report)
+    assert fakes.cloud.launched[-1][0].ending.ttl == 10800
+
+
+def test_a_limit_that_was_none_counts_from_now(fakes: Fakes) -> None:
+    serve(fakes)
+    fakes.clock.time = NOON + 3600
+    launcher.extend(fakes.world, "demo", ttl=7200)
+    assert "extend demo 10800 None" in fakes.cloud.calls
+
+
+def test_what_does_not_run_is_only_remembered(fakes: Fakes) -> None:
+    serve(fakes, replace(CLOUD, ttl=3600))
+    fakes.cloud.seen["demo"] = STOPPED
+    launcher.extend(fakes.world, "demo", ttl=3600)
+    assert fakes.cloud.did() == ["launch demo"]
+    found = fakes.store.get("demo")
+    assert found is not None
+    assert found.plan.ending.ttl == 7200
+
+
+def test_a_budget_needs_a_price(fakes: Fakes) -> None:
+    fakes.cloud.hourly = None
+    with pytest.raises(OfferError, match="so a budget cannot be kept"):
+        serve(fakes, replace(CLOUD, budget=5.0))
+    assert fakes.cloud.did() == []
+
+
+def test_this_machine_has_nothing_to_extend(fakes: Fakes) -> None:
+    serve(fakes, HERE)
+    with pytest.raises(DeploymentError, match="without limits"):
+        launcher.extend(fakes.world, "demo", ttl=60)

@@ -349,3 +349,61 @@ def test_a_key_file_is_never_open_to_others_whatever_the_umask(machine: Machine)
     finally:
         os.umask(before)
     assert [mode for mode, _ in call.files.values()] == [oct(stat.S_IRUSR | stat.S_IWUSR)]
+
+
+# With llm-atc's own package beside the engine.
+
+KEYS = {"vllm.yaml": "VLLM_API_KEY", "llama_cpp.yaml": "LLAMA_API_KEY"}
+
+
+def keep(machine: Machine, template: str, **envs: str) -> Call:
+    """Run the template's `run` where the package is; how its keeper was called."""
+    engine = machine.engine if template == ONE_MACHINE else machine.engine.parent / "llama-cpp-0.3.36"
+    machine.stand_in(engine / "bin" / "vllm")
+    machine.stand_in(engine / "bin" / "llama-server")
+    python = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+    machine.put(engine / "bin" / "python3", python)
+    machine.put(engine / "bin" / "python", python)
+    package = machine.home / ".llm-atc" / "relay" / "llm_atc"
+    machine.put(package / "__init__.py", "")
+    machine.put(package / "keeper" / "__init__.py", "")
+    record = RECORD.format(python=sys.executable, name="keeper", then="")
+    machine.put(package / "keeper" / "__main__.py", record)
+    loaded = load_template(template)
+    ran = machine.run(loaded["run"], loaded["envs"] | loaded["secrets"] | envs)
+    assert ran.returncode == 0, ran.stderr
+    assert machine.calls("vllm") == machine.calls("llama-server") == []
+    (call,) = machine.calls("keeper")
+    return call
+
+
+@pytest.mark.parametrize("template", KEYS)
+def test_the_keeper_gets_the_engines_words_and_the_keys_by_name(machine: Machine, template: str) -> None:
+    arguments = ["it's", "$(touch owned)", "a\nb", ""]
+    given = {
+        "MODEL": "/m.gguf",
+        "MODEL_FILE": "",
+        "ENGINE_ARGS": json.dumps(arguments),
+        KEYS[template]: "sk-1,sk-2",
+    }
+    call = keep(machine, template, **given, IDLE_MINUTES="5", TTL_SECONDS="60", RELAY_ARGS='["--x"]')
+    cut = call.arguments.index("--")
+    assert call.arguments[:cut] == ["--engine-port", "8001", "--key-env", KEYS[template]]
+    program, *rest = call.arguments[cut + 1 :]
+    assert Path(program).name == ("vllm" if template == ONE_MACHINE else "llama-server")
+    serves = ["serve", "/m.gguf"] if template == ONE_MACHINE else ["-m", "/m.gguf"]
+    assert rest == [*serves, "--host", "127.0.0.1", "--port", "8001", *arguments]
+    assert call.environment[KEYS[template]] == "sk-1,sk-2"
+    told = [call.environment[name] for name in ("PORT", "IDLE_MINUTES", "TTL_SECONDS", "RELAY_ARGS")]
+    assert told == ["8000", "5", "60", '["--x"]']
+    assert call.environment["PYTHONPATH"] == f"{machine.home}/.llm-atc/relay"
+    assert not (machine.home / "owned").exists()
+
+
+def test_the_engines_port_is_another_also_at_the_end_of_the_ports(machine: Machine) -> None:
+    assert keep(machine, ONE_MACHINE, PORT="65535").option("--engine-port") == "65534"
+
+
+def test_a_users_own_path_of_python_stays_behind_the_keepers(machine: Machine) -> None:
+    call = keep(machine, ONE_MACHINE, PYTHONPATH="/mine")
+    assert call.environment["PYTHONPATH"] == f"{machine.home}/.llm-atc/relay:/mine"
