@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from llm_atc.errors import UsageError
 from llm_atc.plan import inference
-from llm_atc.plan.engine import Machine
+from llm_atc.plan.engine import EngineName, Machine
 from llm_atc.plan.inference import Inference
 from llm_atc.plan.model import BUCKET_SCHEMES
 from llm_atc.plan.request import DEFAULT_PORT, Request
@@ -26,6 +27,15 @@ def gpus_of(request: Request, machine: Machine | None) -> int:
             f"--gpus {asked} are more than there are: {where} {least}.", hint=f"--gpus {max(least, 1)}"
         )
     return machine.gpus if machine else max(counts, default=0)
+
+
+def own_executable(request: Request, engine: EngineName) -> tuple[str, ...]:
+    """The words of what runs here instead of the pinned engine. Raises UsageError for an unclosed quote."""
+    text = dict(request.executables).get(engine, "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"The executable {text!r} of {engine} has a quote that is never closed.") from error
 
 
 def listen_words(request: Request, machine: Machine | None) -> tuple[str, ...]:

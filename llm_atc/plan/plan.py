@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -16,7 +15,7 @@ from llm_atc.plan.generation import relay_words
 from llm_atc.plan.model import Format, ModelSpec, Where
 from llm_atc.plan.offers import Choice
 from llm_atc.plan.picking import Picked
-from llm_atc.plan.placement import gpus_of, listen_words, there
+from llm_atc.plan.placement import gpus_of, listen_words, own_executable, there
 from llm_atc.plan.places import Place
 from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, name_for
 
@@ -155,7 +154,7 @@ def make_plan(
         arguments=sets[0].arguments if sets else (*arguments, *common, *request.engine_args),
         by_accelerator=sets if len(sets) > 1 else (),
         relay_arguments=(*listen_words(request, machine), *relay_words(request.generation)),
-        executable=tuple(shlex.split(dict(request.executables).get(engine, ""))) if machine else (),
+        executable=own_executable(request, engine) if machine else (),
         files=files,
         host=request.host,
         log_file=request.log_file,

@@ -15,6 +15,7 @@ from llm_atc.errors import (
     UsageError,
 )
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.backend_words import Backend
 from llm_atc.plan.engine import EngineName
 from llm_atc.ports import Sold
 from llm_atc.sources.models import AllModels
@@ -137,3 +138,22 @@ def test_what_both_engines_can_run_goes_to_vllm_unless_the_other_is_named(
     plan = planning.plan(world, replace(HERE, model=str(folder), engine=asked)).plan
     assert (plan.engine, plan.model.file) == (engine, file)
     assert not [note for note in plan.notes if "quantizations" in note]
+
+
+def test_what_the_pinned_engine_would_refuse_is_a_note_where_another_runs(fakes: Fakes) -> None:
+    own = replace(
+        HERE,
+        executables=((EngineName.VLLM, "python -m vllm"),),
+        backend=Backend(after=("--max-modl-len", "4096")),
+    )
+    plan = planning.plan(fakes.world, own).plan
+    assert plan.executable == ("python", "-m", "vllm")
+    assert plan.arguments[-2:] == ("--max-modl-len", "4096")
+    assert plan.notes[-1] == (
+        "vLLM 0.32.0 would refuse this, and python runs instead: "
+        "vLLM 0.32.0 has no option --max-modl-len. Did you mean --max-model-len?"
+    )
+    with pytest.raises(UsageError, match="has no option --max-modl-len"):
+        planning.plan(fakes.world, replace(own, executables=()))
+    with pytest.raises(UsageError, match="a quote that is never closed"):
+        planning.plan(fakes.world, replace(own, executables=((EngineName.VLLM, "'"),)))
