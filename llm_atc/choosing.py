@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from llm_atc.errors import UsageError
 from llm_atc.plan.architecture import Unknown
 from llm_atc.plan.command_line import parse_words
 from llm_atc.plan.engine import EngineName
@@ -50,6 +51,11 @@ def narrowed(world: World, request: Request, warnings: list[str], *, ask: bool) 
 
 def _market(world: World, request: Request, warnings: list[str], *, ask: bool) -> tuple[Catalogue, Terms]:
     place = request.place
+    if place.zone is not None and place.region is None:
+        raise UsageError(
+            f"--zone {place.zone} needs its --region: the catalogue of prices knows no zones.",
+            hint=f"--region … --zone {place.zone}",
+        )
     if place.cloud in OWN:
         raise accelerator_wanted(f"{place.cloud} is in no catalogue of prices.")
     usable = world.cloud.clouds(place.cloud) if ask else ()

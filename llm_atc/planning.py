@@ -61,10 +61,10 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
         request, notes = _joined(world, request, spec)
         try:
             _check_offers(world.catalog, request, warnings)
-            if request.max_price is not None and not request.place.local:
-                picked = narrowed(world, request, warnings, ask=strict)
         except (OfferError, CloudError) as error:
             wrong(error)
+        if request.max_price is not None:  # a limit that cannot be kept is never dropped
+            picked = narrowed(world, request, warnings, ask=strict)
     else:
         facts = _measured(world, ref, token, request)
         request, notes = _joined(world, request, facts.spec)

@@ -110,8 +110,17 @@ def test_named_accelerators_with_a_price_are_tried_in_their_order_within_it(fake
     assert plan.by_accelerator == ()  # the task takes every GPU that it finds
     cheap = planning.plan(fakes.world, replace(AUTO, accelerators=named, max_price=2.5)).plan
     assert [str(one) for one in cheap.accelerators] == ["L4:2"]
-    with pytest.raises(OfferError, match=r"costs \$1.00 an hour or less: the cheapest costs \$2.00"):
-        planning.plan(fakes.world, replace(AUTO, accelerators=named, max_price=1.0))
+    for strict in (True, False):  # a limit that cannot be kept is never dropped
+        with pytest.raises(OfferError, match=r"costs \$1.00 an hour or less: the cheapest costs \$2.00"):
+            planning.plan(fakes.world, replace(AUTO, accelerators=named, max_price=1.0), strict=strict)
+
+
+def test_a_zone_is_chosen_in_with_its_region_only(fakes: Fakes) -> None:
+    zone = Place(cloud="aws", zone="us-east-1a")
+    with pytest.raises(UsageError, match="--zone us-east-1a needs its --region"):
+        planning.plan(fakes.world, replace(AUTO, place=zone))
+    planned = planning.plan(fakes.world, replace(AUTO, place=replace(zone, region="us-east-1")))
+    assert names(planned) == ["L4:1"]
 
 
 def test_a_model_that_fits_nowhere_is_told(fakes: Fakes) -> None:
