@@ -18,7 +18,8 @@ from llm_atc.plan.progress import Stage, stage_of
 from llm_atc.ports import Clock, EngineState, MachineState, Observation, Probe, Reporter, Target
 
 OBSERVE_EVERY = 5.0
-ASK_EVERY = 0.5
+# The wait between two questions grows with the wait so far: readiness is told a fiftieth too late at most.
+ASK_MOST, ASK_LEAST, ASK_SHARE = 0.5, 0.05, 0.02
 REFUSALS = 3
 LOG_LINES = 400
 
@@ -39,7 +40,8 @@ def wait_until_ready(
     With `running_is_enough`, return when the engine's process runs. Raises EngineFailed with the cause when
     the engine ends, NotReady when the time is over or the endpoint is healthy and answers nothing.
     """
-    deadline = clock.now() + timeout
+    begun = clock.now()
+    deadline = begun + timeout
     seen = Observation(machine=MachineState.STARTING)
     next_look, refusals = 0.0, 0
     with _following(target, plan.name, report) as tail:
@@ -47,7 +49,7 @@ def wait_until_ready(
             if clock.now() >= next_look:
                 seen = target.observe(plan.name)
                 _check_alive(target, plan, seen, tail)
-                next_look = clock.now() + (OBSERVE_EVERY if seen.address else ASK_EVERY)
+                next_look = clock.now() + (OBSERVE_EVERY if seen.address else 0.0)
             if running_is_enough and seen.engine is EngineState.RUNNING:
                 return
             if seen.address is not None and probe.healthy(seen.address):
@@ -67,7 +69,11 @@ def wait_until_ready(
                     hint=f"llm-atc logs {plan.name} -f",
                     details=tuple(tail)[-5:],
                 )
-            clock.sleep(ASK_EVERY)
+            clock.sleep(ASK_MOST if refusals else _pause(clock.now() - begun))
+
+
+def _pause(waited: float) -> float:
+    return min(ASK_MOST, max(ASK_LEAST, ASK_SHARE * waited))
 
 
 def _check_alive(target: Target, plan: Plan, seen: Observation, tail: deque[str]) -> None:
