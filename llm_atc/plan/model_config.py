@@ -113,7 +113,7 @@ def _read(
     longest = fields.perhaps("model_max_length")
     return Architecture(
         name=name,
-        layers=fields.number(*_DEPTH),
+        layers=_depth(fields),
         caches=read(fields),
         hidden=fields.number(*_HIDDEN),
         heads=fields.number(*_HEADS, default=0),
@@ -198,7 +198,9 @@ def attention(fields: Fields, window: int | None = None) -> Attention:
 
 
 def _depth(fields: Fields) -> int:
-    return fields.number(*_DEPTH)
+    """How many layers; newer files of hybrids say it by their list alone."""
+    listed = fields.words("layers_block_type")
+    return fields.number(*_DEPTH, default=len(listed) if listed else None)
 
 
 def _plain(fields: Fields) -> Caches:

@@ -38,10 +38,12 @@ def bamba_layers(fields: Fields) -> str:
 
 def typed_layers(fields: Fields) -> str:
     """By `layer_types`, or full attention in every nth layer."""
-    depth = fields.number("num_hidden_layers")
     types = fields.words("layer_types") or fields.words("layers_block_type")
     if types is not None:
-        return "".join(_letter(kind) for kind in types[:depth])
+        return "".join(
+            _letter(kind) for kind in types[: fields.number("num_hidden_layers", default=len(types))]
+        )
+    depth = fields.number("num_hidden_layers")
     full = fields.numbers("full_attn_idxs")
     if full is not None:
         return "".join(ATTENTION if i in full else STATE for i in range(depth))

@@ -26,6 +26,8 @@ _REPEATED = re.compile(
     r"(norm|(^|\.)gate\.(weight|e_score)|router|q_a_proj|kv_a_proj|rotary|inv_freq|position|pos_emb|e_score_corr)"
 )
 _KEYS = re.compile(r"\.(k_proj|v_proj|key|value)\.")
+# The decay of Mamba and of linear attention is kept in float32 (model_executor/layers/mamba/).
+_DECAY = re.compile(r"(^|\.)A_log$")
 _HEAD = re.compile(r"(^|\.)lm_head\.")
 
 
@@ -99,6 +101,8 @@ def loaded(weights: Weights, model: Architecture, dtype: Dtype, ranks: int = 1) 
 
 
 def _size(tensor: Tensor, model: Architecture, dtype: Dtype) -> int:
+    if _DECAY.search(tensor.name):
+        return tensor.values * Dtype.FLOAT32.bytes
     if model.quantization is None and tensor.dtype in _FLOATS:
         return tensor.values * dtype.bytes
     return tensor.bytes

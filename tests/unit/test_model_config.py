@@ -109,6 +109,24 @@ def test_qwen3_next_keeps_a_state_in_three_of_four_layers() -> None:
     assert taken(model) == PerToken(full=12 * 2 * 512 * 2, windowed=0, state=36 * (8192 * 3 + 524288) * 2)
 
 
+def test_a_hybrid_may_say_how_many_layers_it_has_by_their_list_alone() -> None:
+    # As transformers 5 writes Nemotron-H, without num_hidden_layers.
+    model = read(
+        model_type="nemotron_h",
+        layers_block_type=["linear_attention", "mlp", "full_attention"],
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        mamba_num_heads=8,
+        mamba_head_dim=32,
+        n_groups=2,
+        ssm_state_size=128,
+        conv_kernel=4,
+    )
+    assert model.layers == 3
+    assert [type(cache) for cache in model.caches] == [State, Attention]
+
+
 def test_layers_that_share_what_others_keep_take_nothing() -> None:
     model = read(model_type="gemma3n_text", num_hidden_layers=20, head_dim=64, num_key_value_heads=2)
     assert len(model.caches) == 5

@@ -178,6 +178,11 @@ def test_more_ranks_never_load_more_on_each_and_together_never_less(kinds: list[
     assert all(size * n >= sizes[0] for size, n in zip(sizes, (1, 2, 4, 8), strict=True))
 
 
+def test_the_decay_of_a_state_is_loaded_in_float32_whatever_the_file_holds() -> None:
+    weights = of_tensors([tensor("layers.0.mamba.A_log", shape=(64, 16)), tensor("layers.0.mamba.in_proj")])
+    assert loaded(weights, ARCHITECTURE, Dtype.BFLOAT16) == 64 * 16 * 4 + 512 * 512 * 2
+
+
 @pytest.fixture
 def gguf_file(tmp_path: Path) -> bytes:
     """A GGUF file that gguf's own writer makes: two layers, a tokenizer's list, and quantized tensors."""
