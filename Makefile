@@ -4,7 +4,7 @@ UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: help setup quickstart test check unit docs bench clean
+.PHONY: help setup quickstart test check unit docs bench soak clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -41,7 +41,14 @@ docs: setup  ## Write anew what is made from the program: references and the sch
 	$(RUN) llm-atc config schema > llm_atc/config/schema.json
 
 bench: setup  ## Run every benchmark
+	sh tests/system_packages.sh wrk nginx
 	$(RUN) python -m benchmarks.cli
+	$(RUN) python -m benchmarks.relay
+	$(RUN) python -m benchmarks.fit
+
+soak: setup  ## A million requests through the relay, and whether its memory grows
+	sh tests/system_packages.sh wrk
+	$(RUN) python -m benchmarks.soak
 
 clean:  ## Remove what was built here
 	rm -rf .venv .tools dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,9 @@
 """How much the relay costs: `python -m benchmarks.relay [--json] [--seconds N] [--rounds N] [--write]`.
 
 One engine that costs next to nothing (benchmarks/stub_engine.py), and in front of it in turn: nothing, the
-relay, nginx with one worker, and `vllm-router`. What stands in front has a core of its own where there are
-two; engine and load generator (Debian's `wrk`) share the other. Every subject is measured in every round, and
-its best round counts: on a busy machine the others tell of the machine. Read the ratios.
+relay, and each of benchmarks/relay_subjects.py with one worker. What stands in front has a core of its own
+where there are two; engine and load generator (Debian's `wrk`) share the other. Every subject is measured in
+every round, and its best round counts: on a busy machine the others tell of the machine. Read the ratios.
 """
 
 from __future__ import annotations
@@ -13,57 +13,32 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
+from benchmarks.pages import RESULTS, keep
+from benchmarks.relay_subjects import RELAY, SLOW, SUBJECTS, started, versions
+from benchmarks.servers import CHAT, KEY, Server, on_core
 
-ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).with_name("results") / "relay.json"
-ROUTER = "vllm-router==0.1.17"
-KEY = "sk-atc-benchmark"
-ALONE = "engine alone"
-CONNECTIONS = (1, 32)
+CONNECTIONS = (1, 32, 256)
 KINDS = ("plain", "streaming")
-BODY = '{"model":"tiny","messages":[{"role":"user","content":"Hello"}]%s}'
 WRK = """
 wrk.method = "POST"
 wrk.body = '%s'
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer %s"
 """
-NGINX = """
-worker_processes 1; daemon off; pid {folder}/pid; error_log stderr error;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  upstream engine {{ server 127.0.0.1:{engine}; keepalive 256; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://engine; proxy_http_version 1.1; proxy_buffering off;
-      proxy_set_header Connection "";
-    }}
-  }}
-}}
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One subject at one load: answers a second, and times in milliseconds, of its best round.
+    """One subject at one load: answers a second, and times in milliseconds, each the best of its rounds.
 
     `cpu` is microseconds of processor time of the subject for each answer, which other work on the machine
     changes less than rates: the median of its rounds.
@@ -78,142 +53,67 @@ class Measured:
     cpu: float
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+class NoAnswers(Exception):
+    """A load with errors, or without a single answer, is no measurement."""
 
 
-@contextmanager
-def running(
-    command: list[str], port: int, core: int, **environment: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A server on this port and, where there is more than one, on this core."""
-    cores = sorted(os.sched_getaffinity(0))
-    pinned = ["taskset", "-c", str(cores[core]), *command] if len(cores) > 1 else command
-    started = subprocess.Popen(
-        pinned, cwd=ROOT, env=os.environ | environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        wait_for(port, started)
-        yield started
-    finally:
-        os.killpg(started.pid, signal.SIGTERM)
-        try:
-            started.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(started.pid, signal.SIGKILL)
-            started.wait()
-
-
-def wait_for(port: int, started: subprocess.Popen[bytes]) -> None:
-    """Until a chat is answered."""
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", data=(BODY % "").encode())
-    asked.add_header("Authorization", f"Bearer {KEY}")
-    asked.add_header("Content-Type", "application/json")
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and started.poll() is None:
-        try:
-            with urllib.request.urlopen(asked, timeout=5) as answer:
-                answer.read()
-                return
-        except (OSError, urllib.error.URLError):
-            time.sleep(0.1)
-    raise SystemExit(f"{started.args!r} does not answer")
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Something that answers on this port, and its process, which may have children."""
-
-    port: int
-    process: psutil.Process
-
-    def cpu(self) -> float:
-        """Seconds of processor time so far."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return sum(sum(one.cpu_times()[:2]) for one in family)
-
-
-def subjects(stack: ExitStack, alone: Subject, folder: Path) -> dict[str, Subject]:
-    """Each that could be started; what is not installed is left out, and said."""
-    found = {ALONE: alone}
-
-    def start(name: str, command: list[str], port: int) -> None:
-        started = stack.enter_context(running(command, port, 1, BENCHMARK_KEY=KEY))
-        found[name] = Subject(port, psutil.Process(started.pid))
-
-    engine, port = f"http://127.0.0.1:{alone.port}", free_port()
-    command = [sys.executable, "-m", "llm_atc.relay", "--upstream", engine, "--key-env", "BENCHMARK_KEY"]
-    start("relay", [*command, "--listen", f"127.0.0.1:{port}"], port)
-    if shutil.which("nginx"):
-        port = free_port()
-        written = folder / "nginx.conf"
-        written.write_text(NGINX.format(folder=folder, engine=alone.port, port=port))
-        start("nginx", ["nginx", "-c", str(written)], port)
-    else:
-        print("nginx is not installed: left out", file=sys.stderr)
-    port = free_port()
-    command = [sys.executable, "-m", "uv", "tool", "run", "--from", ROUTER, "vllm-router"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--worker-urls", engine]
-    command += ["--prometheus-port", str(free_port()), "--policy", "round_robin", "--log-level", "error"]
-    try:
-        start("vllm-router", command, port)
-    except SystemExit as error:
-        print(f"{ROUTER} is left out: {error}", file=sys.stderr)
-    return found
-
-
-def wrk(subject: Subject, kind: str, connections: int, seconds: int, folder: Path) -> tuple[float, ...]:
+def wrk(subject: Server, kind: str, connections: int, seconds: int, folder: Path) -> tuple[float, ...]:
     """Answers a second, the 50th and 99th percentile of their times, and processor time, as in Measured."""
     script = folder / f"{kind}.lua"
-    script.write_text(WRK % (BODY % (',"stream":true' if kind == "streaming" else ""), KEY))
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        command = ["taskset", "-c", str(cores[0]), *command]
+    script.write_text(WRK % (CHAT % (',"stream":true' if kind == "streaming" else ""), KEY))
+    words = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "--latency", "-s", str(script)]
+    url = f"http://127.0.0.1:{subject.port}/v1/chat/completions"
     before = subject.cpu()
-    done = subprocess.run(
-        [*command, f"http://127.0.0.1:{subject.port}/v1/chat/completions"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    wrong = re.search(r"Non-2xx.*|Socket errors.*", done.stdout)
-    if wrong:
-        raise SystemExit(f"port {subject.port}: {wrong[0]}")
+    done = subprocess.run(on_core(["wrk", *words, url], 0), capture_output=True, text=True, check=True)
     spent = subject.cpu() - before
-    rate, count = (
-        re.search(r"Requests/sec:\s+([\d.]+)", done.stdout),
-        re.search(r"(\d+) requests in", done.stdout),
-    )
-    assert rate is not None
-    assert count is not None
-    cpu = spent * 1e6 / max(int(count[1]), 1)
-    return float(rate[1]), percentile(done.stdout, 50), percentile(done.stdout, 99), cpu
+    settle(subject)
+    rate, p50, p99, count = told_by_wrk(done.stdout)
+    return rate, p50, p99, spent * 1e6 / count
+
+
+def settle(subject: Server) -> None:
+    """Wait until nothing is left of requests whose client has gone: it would count for the next load."""
+    deadline = time.monotonic() + 120
+    before = -1.0
+    while (now := subject.cpu()) - before > 0.05 and time.monotonic() < deadline:
+        before = now
+        time.sleep(0.2)
+
+
+def told_by_wrk(text: str) -> tuple[float, float, float, int]:
+    """Answers a second, two percentiles in milliseconds, and how many answers. Raises NoAnswers."""
+    wrong = re.search(r"Non-2xx.*|Socket errors.*", text)
+    rate, count = re.search(r"Requests/sec:\s+([\d.]+)", text), re.search(r"(\d+) requests in", text)
+    if wrong or rate is None or count is None or count[1] == "0":
+        raise NoAnswers(wrong[0] if wrong else "not one answer in the time")
+    return float(rate[1]), percentile(text, 50), percentile(text, 99), int(count[1])
 
 
 def percentile(text: str, number: int) -> float:
-    found = re.search(rf"^\s+{number}%\s+([\d.]+)(us|ms|s)$", text, re.MULTILINE)
-    assert found is not None
-    return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
+    found = re.search(rf"^\s+{number}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
+    if found is None:
+        raise NoAnswers(f"no {number} % in {text}")
+    return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}[found[2]]
 
 
-def measure(rounds: int, seconds: int) -> list[Measured]:
+def measure(rounds: int, seconds: int, chosen: list[str]) -> list[Measured]:
     """Every subject at every load."""
+    seen: dict[tuple[str, str, int], list[tuple[float, ...]]] = {}
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         folder = Path(directory)
-        engine = free_port()
-        command = [sys.executable, "-m", "benchmarks.stub_engine", str(engine)]
-        started = stack.enter_context(running(command, engine, 0))
-        tried = subjects(stack, Subject(engine, psutil.Process(started.pid)), folder)
-        seen: dict[tuple[str, str, int], list[tuple[float, ...]]] = {}
-        for _ in range(rounds):
+        tried = started(stack, folder, chosen)
+        for number in range(rounds):
             for kind in KINDS:
                 for connections in CONNECTIONS:
                     for name, subject in tried.items():
-                        got = wrk(subject, kind, connections, seconds, folder)
+                        if name in SLOW and number:
+                            continue
+                        length = seconds * SLOW.get(name, {}).get(connections, 1)
+                        try:
+                            got = wrk(subject, kind, connections, length, folder)
+                        except NoAnswers as error:
+                            print(f"{name}, {kind}, {connections}: {error}", file=sys.stderr)
+                            continue
                         seen.setdefault((name, kind, connections), []).append(got)
     return [
         Measured(
@@ -221,8 +121,8 @@ def measure(rounds: int, seconds: int) -> list[Measured]:
             kind=kind,
             connections=connections,
             per_second=round(max(got)[0], 1),
-            p50=round(max(got)[1], 3),
-            p99=round(max(got)[2], 3),
+            p50=round(min(one[1] for one in got), 3),
+            p99=round(min(one[2] for one in got), 3),
             cpu=round(statistics.median(one[3] for one in got), 1),
         )
         for (subject, kind, connections), got in seen.items()
@@ -231,10 +131,10 @@ def measure(rounds: int, seconds: int) -> list[Measured]:
 
 def ratios(found: list[Measured]) -> dict[str, dict[str, float]]:
     """The relay's rate against each other's, by load: 1.5 is half as many again."""
-    relay = {(one.kind, one.connections): one for one in found if one.subject == "relay"}
+    relay = {(one.kind, one.connections): one for one in found if one.subject == RELAY}
     told: dict[str, dict[str, float]] = {}
     for one in found:
-        if one.subject != "relay":
+        if one.subject != RELAY:
             load = f"{one.kind}, {one.connections}"
             ratio = relay[one.kind, one.connections].per_second / one.per_second
             told.setdefault(one.subject, {})[load] = round(ratio, 2)
@@ -243,16 +143,15 @@ def ratios(found: list[Measured]) -> dict[str, dict[str, float]]:
 
 def table(found: list[Measured]) -> str:
     """A row for each subject and load."""
-    lines = [
-        f"{'':14}{'':11}{'clients':>8}{'a second':>11}{'p50 ms':>9}{'p99 ms':>9}{'cpu us':>8}{'relay is':>10}"
-    ]
+    heads = f"{'clients':>8}{'a second':>11}{'p50 ms':>10}{'p99 ms':>10}{'cpu us':>8}{'relay is':>10}"
+    lines = [f"{'':25}{heads}"]
     told = ratios(found)
     for one in found:
         ratio = told.get(one.subject, {}).get(f"{one.kind}, {one.connections}")
         times = "" if ratio is None else f"{ratio:.2f} x"
         lines.append(
             f"{one.subject:14}{one.kind:11}{one.connections:>8}{one.per_second:>11,.0f}"
-            f"{one.p50:>9.3f}{one.p99:>9.3f}{one.cpu:>8.0f}{times:>10}"
+            f"{one.p50:>10.3f}{one.p99:>10.3f}{one.cpu:>8.0f}{times:>10}"
         )
     return "\n".join(lines)
 
@@ -260,25 +159,28 @@ def table(found: list[Measured]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.relay")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)} too")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}/relay.json and docs too")
     parser.add_argument("--seconds", type=int, default=1, help="of each measurement (default: 1)")
-    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3; slow subjects in the first alone")
+    parser.add_argument("--only", action="append", choices=list(SUBJECTS), help="besides the relay")
     given = parser.parse_args()
     if not shutil.which("wrk"):
         raise SystemExit("wrk is not installed: apt-get install wrk")
-    found = measure(given.rounds, given.seconds)
+    load = os.getloadavg()[0]
+    chosen = [name for name in SUBJECTS if name == RELAY or not given.only or name in given.only]
+    found = measure(given.rounds, given.seconds, chosen)
     told = {
         "cores": os.cpu_count(),
+        "load_before": round(load, 2),
         "seconds": given.seconds,
         "rounds": given.rounds,
+        "versions": versions(),
         "measured": [asdict(one) for one in found],
         "relay_against": ratios(found),
     }
-    text = json.dumps(told, indent=1)
     if given.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(text + "\n")
-    print(text if given.json else table(found))
+        keep("relay", told)
+    print(json.dumps(told, indent=1) if given.json else table(found))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """An engine that costs next to nothing: `python -m benchmarks.stub_engine PORT`.
 
 It answers a chat at once with a small JSON object, or with a stream of CHUNKS events, each written by itself.
+To SkyServe's load balancer it is the controller too, with itself as the only replica.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 
 import httptools
@@ -22,13 +24,16 @@ EVENT = (
     b'data: {"id":"chat-1","object":"chat.completion.chunk","created":1,"model":"tiny",'
     b'"choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n'
 )
+REPLICAS = b'{"replica_info":{"http://127.0.0.1:%d":{"gpu_type":"none"}}}'
+STREAM = re.compile(rb'"stream":\s*true')
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n%b\r\n\r\n"
 
 
 class StubEngine(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self._replicas = REPLICAS % port
         self._parser = httptools.HttpRequestParser(self)
         self._path = b""
         self._streams = False
@@ -47,7 +52,7 @@ class StubEngine(asyncio.Protocol):
         self._path += part
 
     def on_body(self, data: bytes) -> None:
-        self._streams = self._streams or b'"stream":true' in data
+        self._streams = self._streams or STREAM.search(data) is not None
 
     def on_message_complete(self) -> None:
         if self._streams:
@@ -55,7 +60,9 @@ class StubEngine(asyncio.Protocol):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        body = MODELS if self._path == b"/v1/models" else ANSWER
+        body = {b"/v1/models": MODELS, b"/controller/load_balancer_sync": self._replicas}.get(
+            self._path, ANSWER
+        )
         self._write(HEAD % (b"application/json", b"content-length: %d" % len(body)) + body)
 
     async def _stream(self) -> None:
@@ -71,7 +78,7 @@ class StubEngine(asyncio.Protocol):
 
 
 async def main(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(StubEngine, "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(lambda: StubEngine(port), "127.0.0.1", port)
     await server.serve_forever()
 
 

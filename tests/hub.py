@@ -60,6 +60,13 @@ class Repository:
         """The commit."""
         return hashlib.sha1(json.dumps(self.oids).encode(), usedforsecurity=False).hexdigest()
 
+    @cached_property
+    def config(self) -> dict[str, object]:
+        """What the hub shows of config.json: its two words about the architecture."""
+        path = self.files.get("config.json")
+        found = json.loads(path.read_text()) if path else {}
+        return {name: found[name] for name in ("architectures", "model_type") if name in found}
+
     def entry(self, name: str) -> dict[str, object]:
         """A file as trees and paths-info show it."""
         size = self.files[name].stat().st_size
@@ -242,6 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "tags": [],
                 "downloads": 0,
                 "likes": 0,
+                "config": repository.config,
                 "siblings": [repository.sibling(name, blobs=blobs) for name in repository.files],
             }
         )

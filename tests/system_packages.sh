@@ -1,8 +1,8 @@
 #!/bin/sh
-# Debian packages that engines and tests need and a bare machine lacks. Quiet when all are there.
+# Debian packages that engines and tests need and a bare machine lacks, and those that are named. Quiet when all are there.
 set -eu
 missing=
-for package in libnuma1 rsync openssh-client curl; do
+for package in libnuma1 rsync openssh-client curl "$@"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

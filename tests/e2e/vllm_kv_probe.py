@@ -2,9 +2,9 @@
 
     python vllm_kv_probe.py REQUESTS.json
 
-REQUESTS is a list of {"name", "folder", "config", "memory"}; for each, one line `PROBE {…}` with vLLM's own
-accounting, or with the error that it ended with. With a folder and a configuration transformers writes a
-checkpoint there first; with a configuration alone the weights are never stored.
+REQUESTS is a list of {"name", "folder", "config", "memory", "load"}; for each, one line `PROBE {…}` with
+vLLM's own accounting, or with the error that it ended with. With a folder and a configuration transformers
+writes a checkpoint there first; with a configuration alone the weights are never stored.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
             transformers.AutoModelForCausalLM.from_config(config, dtype="bfloat16").save_pretrained(folder)
     engine = LLM(
         model=folder,
-        load_format="auto" if "folder" in request else "dummy",
+        load_format=request.get("load") or ("auto" if "folder" in request else "dummy"),
         skip_tokenizer_init="config" in request,
         enforce_eager=True,
         kv_cache_memory_bytes=request["memory"],

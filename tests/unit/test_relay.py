@@ -221,16 +221,3 @@ def test_the_page_lists_every_status_of_the_relays_own() -> None:
         int(code) for row in re.findall(r"^\| ([0-9, ]+) \|", PAGE, re.MULTILINE) for code in row.split(",")
     }
     assert told == set(replies._REASONS) - {200}
-
-
-def test_the_page_tells_the_speed_that_was_measured() -> None:
-    found = json.loads((ROOT / "benchmarks" / "results" / "relay.json").read_text())
-    section = PAGE.partition("## Speed\n")[2].partition("\n## ")[0]
-    cpu = {(one["subject"], one["kind"], one["connections"]): one["cpu"] for one in found["measured"]}
-    for load, ratio in found["relay_against"]["vllm-router"].items():
-        kind, clients = load.split(", ")
-        spent = " | ".join(
-            f"{cpu[name, kind, int(clients)]:.0f}" for name in ("relay", "nginx", "vllm-router")
-        )
-        nginx = found["relay_against"]["nginx"][load]
-        assert f"| {kind} | {clients} | {nginx} | {ratio} | {spent} |" in section

@@ -1,0 +1,169 @@
+"""How long until a model answers: `python -m benchmarks.ready [--json] [--rounds N] [--write]`.
+
+`llm-atc serve --cloud local`, from the command to its return, against the very command that `--dry-run`
+prints, started by itself and asked every POLL seconds until it has answered once. Both take turns on the
+examples' tiny models, so that what llm-atc adds shows; the first round warms caches and does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.pages import keep
+from benchmarks.servers import free_port
+from examples.make_tiny_gguf import make as make_gguf
+from examples.make_tiny_model import make
+from llm_atc.engines.installer import EnginesHere
+from llm_atc.plan import llama_cpp, vllm
+from tests.local_fixtures import Told
+
+POLL = 0.02
+PATIENCE = 600
+OPTIONS = {"vLLM": ["--kv-cache-memory-bytes", "268435456"], "llama-server": ["--ctx-size", "2048"]}
+
+
+def prepared(folder: Path) -> tuple[dict[str, str], dict[str, Path]]:
+    """A user's environment, with the tests' engines, and the two models."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = Path(os.environ.get("LLM_ATC_TEST_CACHE") or cache / "llm-atc-tests") / "home"
+    engines = EnginesHere(root, prefer_own=False)
+    programs = [Path(engines.ensure(pin, Told())).parent for pin in (vllm.CPU_PIN, llama_cpp.PIN)]
+    home = folder / "home"
+    home.mkdir()
+    home.joinpath("engines").symlink_to(root / "engines")
+    make(folder / "tiny")
+    make_gguf(folder / "tiny", folder / "tiny.gguf")
+    path = os.pathsep.join(map(str, [Path(sys.executable).parent, *programs, os.environ["PATH"]]))
+    unwanted = ("LLM_ATC_", "VIRTUAL_ENV", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    environment = kept | {"LLM_ATC_HOME": str(home), "PATH": path}
+    return environment, {"vLLM": folder / "tiny", "llama-server": folder / "tiny.gguf"}
+
+
+def serve_line(model: Path, port: int, options: list[str], *more: str) -> list[str]:
+    words = ["llm-atc", "serve", "--name", str(model), "--cloud", "local", "-c", "ready"]
+    return [*words, "--port", str(port), "--yes", *more, "--", *options]
+
+
+def with_llm_atc(model: Path, options: list[str], environment: dict[str, str]) -> float:
+    """Seconds until `llm-atc serve` has returned."""
+    begun = time.perf_counter()
+    done = subprocess.run(
+        serve_line(model, free_port(), options), env=environment, capture_output=True, text=True, check=False
+    )
+    spent = time.perf_counter() - begun
+    if done.returncode:
+        raise SystemExit(f"llm-atc serve failed:\n{done.stderr[-3000:]}")
+    subprocess.run(["llm-atc", "down", "ready", "--yes"], env=environment, capture_output=True, check=True)
+    return spent
+
+
+def bare(model: Path, options: list[str], environment: dict[str, str]) -> float:
+    """Seconds until the same engine with the same options, started by itself, has answered."""
+    dry = serve_line(model, free_port(), options, "--dry-run")
+    told = subprocess.run(dry, env=environment, capture_output=True, text=True, check=False)
+    port, command = told_by_dry_run(told.stdout)
+    begun = time.perf_counter()
+    started = subprocess.Popen(
+        ["sh", "-c", f"exec env {command}"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while not (healthy(port) and answers(port, str(model))):
+            if started.poll() is not None or time.perf_counter() - begun > PATIENCE:
+                raise SystemExit(f"it does not start: {command}")
+            time.sleep(POLL)
+        return time.perf_counter() - begun
+    finally:
+        os.killpg(started.pid, signal.SIGTERM)
+        started.wait(60)
+
+
+def told_by_dry_run(text: str) -> tuple[int, str]:
+    """The engine's port and its command, variables before it and all in one line."""
+    command = re.sub(r"\s*\\\n\s*", " ", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)).strip()
+    found = re.search(r"--port (\d+)", command)
+    if found is None:
+        raise SystemExit(f"no port in {text!r}")
+    return int(found[1]), command
+
+
+def healthy(port: int) -> bool:
+    return _ask(port, "GET", "/health", None) == 200
+
+
+def answers(port: int, model: str) -> bool:
+    return _ask(port, "POST", "/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1}) == 200
+
+
+def _ask(port: int, method: str, path: str, body: object) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def measure(rounds: int, chosen: list[str]) -> dict[str, dict[str, object]]:
+    """Of each engine the medians, their ratio, and every round's seconds."""
+    with tempfile.TemporaryDirectory() as directory:
+        environment, models = prepared(Path(directory))
+        taken: dict[str, dict[str, list[float]]] = {}
+        for number in range(rounds + 1):
+            for engine in chosen:
+                pair = {"bare": bare, "llm-atc": with_llm_atc}
+                for who, start in reversed(pair.items()) if number % 2 else pair.items():
+                    seconds = start(models[engine], OPTIONS[engine], environment)
+                    print(f"{engine:14}{who:10}{seconds:8.2f} s", file=sys.stderr)
+                    if number:
+                        taken.setdefault(engine, {}).setdefault(who, []).append(round(seconds, 3))
+        return {engine: compared(found) for engine, found in taken.items()}
+
+
+def compared(found: dict[str, list[float]]) -> dict[str, object]:
+    """Medians, and llm-atc's as a multiple of the other."""
+    medians = {who: round(statistics.median(seconds), 3) for who, seconds in found.items()}
+    return {**medians, "ratio": round(medians["llm-atc"] / medians["bare"], 3), "rounds": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ready")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3, after one that does not count")
+    parser.add_argument("--only", choices=list(OPTIONS), help="default: both engines")
+    parser.add_argument("--write", action="store_true", help="write results/ready.json and docs too")
+    given = parser.parse_args()
+    if not shutil.which("llm-atc", path=str(Path(sys.executable).parent)):
+        raise SystemExit("llm-atc is not installed beside this Python")
+    load = round(os.getloadavg()[0], 2)
+    engines = measure(given.rounds, [given.only] if given.only else list(OPTIONS))
+    found = {"cores": os.cpu_count(), "load_before": load, "rounds": given.rounds, "engines": engines}
+    if given.write:
+        keep("ready", found)
+    if given.json:
+        print(json.dumps(found, indent=1))
+        return
+    for engine, one in engines.items():
+        print(f"{engine:14} bare {one['bare']} s, llm-atc {one['llm-atc']} s: {one['ratio']} times")
+
+
+if __name__ == "__main__":
+    main()
