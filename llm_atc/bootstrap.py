@@ -19,7 +19,9 @@ from llm_atc.store.task_templates import load_template
 from llm_atc.store.vault import FileVault
 from llm_atc.targets.local import LocalTarget
 from llm_atc.targets.sky_catalog import SkyCatalog
+from llm_atc.targets.sky_login import login_words
 from llm_atc.targets.sky_vm import SkyVm
+from llm_atc.targets.tunnel import SshTunnels
 
 
 class SystemClock:
@@ -48,6 +50,7 @@ def world(settings: Settings) -> World:
         clock=SystemClock(),
         environ=settings.environ,
         options=engine_options,
+        tunnels=SshTunnels(settings.home, login_words),
     )
 
 

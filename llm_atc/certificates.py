@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -108,6 +109,20 @@ class Certificate:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return base64.b64encode(hashlib.sha256(spki).digest()).decode()
+
+    def pinned(self) -> ssl.SSLContext:
+        """A client's context that takes this certificate and no other, at whatever address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cadata=self.leaf)
+        return context
+
+    @property
+    def leaf(self) -> str:
+        """The first certificate of the chain, in PEM: what clients are given."""
+        end = "-----END CERTIFICATE-----\n"
+        return self.chain.partition(end)[0] + end
 
     @property
     def der(self) -> bytes:

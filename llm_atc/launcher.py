@@ -5,19 +5,15 @@ Every function here says what happens to a request in order, and asks the world 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from llm_atc.access import Secret, mint_key
+from llm_atc.access import Secret
 from llm_atc.bill import interrupted, last_look, offer, priced, with_bill
-from llm_atc.errors import (
-    AtcError,
-    DeploymentError,
-    DeploymentNotFound,
-    OfferError,
-    SecretMissing,
-)
+from llm_atc.certificates import Certificate
+from llm_atc.doors import Door, certificate_of, door_of, first_key, secrets_for
+from llm_atc.errors import AtcError, DeploymentError, DeploymentNotFound, OfferError
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import Request
@@ -31,6 +27,7 @@ from llm_atc.ports import (
     Usage,
     World,
 )
+from llm_atc.reaching import reached
 from llm_atc.readiness import wait_until_ready
 from llm_atc.recording import recorded
 from llm_atc.states import State, state_of
@@ -48,12 +45,14 @@ class Until(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a deployment answers, and with which key; `url` has no trailing slash and no /v1."""
+    """Where a deployment answers, with which key and which certificate; `url` has no trailing slash and no
+    /v1."""
 
     name: str
     model: str
     url: str
     key: Secret | None
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +106,12 @@ def serve(
     target = world.target(decided)
     with world.store.working(decided.name, "serve"):
         _check_name_is_ours(world, decided, target.observe(decided.name), confirm)
-        secrets = _secrets(world, decided, dict(request.secrets), request.keys)
+        secrets = secrets_for(world, decided, dict(request.secrets), request.keys, request.certificate)
         if not decided.place.local:
             order(offer(decided, priced(decided, world.cloud.quote(decided))))
         world.store.save(decided, world.clock.now())
         world.vault.put(decided.name, secrets)
+        world.tunnels.forget(decided.name)
         with recorded(world, decided, "serve", report) as told:
             left = _launch(world, decided, secrets, told, timeout=timeout)
             if until is not Until.SUBMITTED:
@@ -129,7 +129,7 @@ def serve_in_foreground(world: World, request: Request, report: Reporter) -> Non
         seen = world.here.observe(decided.name)
         if seen.machine is MachineState.UP:
             raise DeploymentError(f"{decided.name} runs here already.", hint=f"llm-atc stop {decided.name}")
-        secrets = _secrets(world, decided, dict(request.secrets), request.keys)
+        secrets = secrets_for(world, decided, dict(request.secrets), request.keys)
         key = first_key(decided, secrets)
         if key is not None and not request.keys:
             report.note(f"Its key: {key.reveal()}")
@@ -152,33 +152,6 @@ def _check_name_is_ours(world: World, decided: Plan, seen: Observation, confirm:
         )
     if seen.machine in (MachineState.UP, MachineState.STARTING):
         confirm(f"{name} is serving {known.plan.model.ref.name} on {known.plan.place}. Replace it?")
-
-
-def _secrets(
-    world: World, decided: Plan, given: Mapping[str, Secret], keys: tuple[Secret, ...] = ()
-) -> dict[str, Secret]:
-    """A value for every secret of the plan: given, kept from before, from the environment, or made.
-
-    Raises SecretMissing, naming the first that has none.
-    """
-    kept = world.vault.get(decided.name)
-    found: dict[str, Secret] = {}
-    for name in decided.secret_names:
-        if name == decided.key_variable:
-            joined = Secret(",".join(key.reveal() for key in keys)) if keys else None
-            found[name] = joined or kept.get(name) or mint_key()
-        elif name in given:
-            found[name] = given[name]
-        elif name in kept:
-            found[name] = kept[name]
-        elif world.environ.get(name):
-            found[name] = Secret(world.environ[name])
-        else:
-            raise SecretMissing(
-                f"{decided.name} needs the secret {name}, and neither llm-atc nor your environment has it.",
-                hint=f"export {name}=…",
-            )
-    return found
 
 
 def _launch(
@@ -217,27 +190,21 @@ def _wait(
 ) -> None:
     target = world.target(decided)
     try:
-        wait_until_ready(
-            target,
-            world.probe,
-            world.clock,
-            decided,
-            first_key(decided, secrets),
-            report,
-            timeout=timeout,
-            running_is_enough=until is Until.SET_UP,
-        )
+        with reached(world, decided) as reachable:
+            wait_until_ready(
+                reachable,
+                world.probe,
+                world.clock,
+                decided,
+                door_of(decided, secrets),
+                report,
+                timeout=timeout,
+                running_is_enough=until is Until.SET_UP,
+            )
     except AtcError as error:
         raise with_bill(error, decided, last_look(target, decided.name)) from error
     except KeyboardInterrupt as error:
         raise interrupted(decided, last_look(target, decided.name)) from error
-
-
-def first_key(decided: Plan, secrets: Secrets) -> Secret | None:
-    """A key that the endpoint takes; None when it asks for none."""
-    if not decided.auth or decided.key_variable not in secrets:
-        return None
-    return Secret(secrets[decided.key_variable].reveal().split(",")[0])
 
 
 def find(world: World, name: str) -> Deployment:
@@ -256,20 +223,22 @@ def status_of(world: World, name: str, *, fresh: bool = False) -> Status:
     """One deployment as it is now; with `fresh` its cloud is asked, not what SkyPilot remembers."""
     deployment = find(world, name)
     decided = deployment.plan
-    seen = world.target(decided).observe(name, fresh=fresh)
-    healthy = seen.address is not None and world.probe.healthy(seen.address)
+    door = door_of(decided, world.vault.get(name))
+    with reached(world, decided) as target:
+        seen = target.observe(name, fresh=fresh)
+        healthy = seen.address is not None and world.probe.healthy(seen.address, door.certificate)
+        usage = _usage(world, decided, door, seen)
     state = state_of(seen, healthy=healthy, busy=deployment.busy is not None)
     running = seen.machine not in (MachineState.ABSENT, MachineState.STOPPED)
     hours = (world.clock.now() - seen.launched) / 3600 if seen.launched and running else None
     spent = hours * seen.hourly if hours is not None and seen.hourly is not None else None
-    usage = _usage(world, deployment.plan, seen)
     return Status(
         name=name,
         model=decided.model.ref.name,
         engine=f"{decided.engine} {decided.pin.version}",
         where=seen.resources or str(decided.place),
         state=state,
-        url=f"http://{seen.address}" if seen.address and running else None,
+        url=_url(world, decided, seen) if running else None,
         hourly=seen.hourly if running else None,
         spent=spent if usage is None or usage.dollars is None else usage.dollars,
         hours=hours,
@@ -281,27 +250,41 @@ def status_of(world: World, name: str, *, fresh: bool = False) -> Status:
     )
 
 
-def _usage(world: World, decided: Plan, seen: Observation) -> Usage | None:
+def _usage(world: World, decided: Plan, door: Door, seen: Observation) -> Usage | None:
     if decided.place.local or seen.address is None or seen.machine is not MachineState.UP:
         return None
-    return world.probe.usage(seen.address, first_key(decided, world.vault.get(decided.name)))
+    return world.probe.usage(seen.address, door.key, door.certificate)
+
+
+def _url(world: World, decided: Plan, seen: Observation) -> str | None:
+    """Where clients ask: a private deployment has an address only while somebody is connected to it."""
+    address = world.tunnels.current(decided.name) if decided.private else seen.address
+    return f"{'https' if decided.tls else 'http'}://{address}" if address else None
 
 
 def endpoint(world: World, name: str) -> Endpoint:
-    """Where it answers. Raises DeploymentError when nothing of it is up."""
+    """Where it answers. Raises DeploymentError when nothing of it is up, or nothing leads to it."""
     decided = find(world, name).plan
     target = world.target(decided)
     seen = target.observe(name)
-    if seen.address is not None and not decided.place.local and not world.probe.healthy(seen.address):
+    door = door_of(decided, world.vault.get(name))
+    silent = seen.address is not None and not world.probe.healthy(seen.address, door.certificate)
+    if silent and not decided.place.local:
         seen = target.observe(name, fresh=True)  # it may have stopped itself
-    if seen.address is None:
+    url = _url(world, decided, seen)
+    if url is None and decided.private and seen.machine is MachineState.UP:
+        raise DeploymentError(
+            f"{name} is private, and nothing leads to it now.", hint=f"llm-atc connect {name}"
+        )
+    if url is None:
         state = "not running" if decided.place.local else f"{seen.machine}"
         raise DeploymentError(f"{name} has no endpoint now: it is {state}.", hint=f"llm-atc start {name}")
     return Endpoint(
         name=name,
         model=decided.model.ref.name,
-        url=f"http://{seen.address}",
+        url=url,
         key=first_key(decided, world.vault.get(name)),
+        certificate=certificate_of(world.vault.get(name)),
     )
 
 
@@ -342,7 +325,7 @@ def restart(
     """Start machine and engine anew, ending the engine that runs."""
     decided = replace(find(world, name).plan, setup=True)
     with world.store.working(name, "start"):
-        secrets = _secrets(world, decided, {})
+        secrets = secrets_for(world, decided, {})
         world.store.save(decided, world.clock.now())
         world.vault.put(name, secrets)
         with recorded(world, decided, "start", report) as told:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from llm_atc.access import Secret
+from llm_atc.certificates import Certificate
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.command_line import OptionSets
 from llm_atc.plan.engine import Machine, Pin
@@ -138,6 +139,28 @@ class TargetHere(Target, Protocol):
         """
 
 
+class Tunnels(Protocol):
+    """Ways to ports of a machine that nobody else can reach, through SSH."""
+
+    def current(self, name: str) -> str | None:
+        """The address here of the tunnel that some command keeps open to this deployment; None without."""
+
+    def forget(self, name: str) -> None:
+        """Trust whatever machine answers under this name next. Quiet when none was known."""
+
+    def open(self, name: str, remote_port: int, local_port: int | None = None) -> AbstractContextManager[str]:
+        """A tunnel to this port of the machine while the block lasts; its address here.
+
+        Raises CloudError when the machine cannot be reached, EngineError when the port here is taken,
+        DeploymentError when another machine answers than before.
+        """
+
+    def keep(
+        self, name: str, remote_port: int, local_port: int | None, report: Reporter, alive: Callable[[], bool]
+    ) -> None:
+        """Keep a tunnel open, again whenever it breaks, until Ctrl-C or until `alive()` says no."""
+
+
 class ModelSource(Protocol):
     """A kind of place that models come from."""
 
@@ -224,13 +247,23 @@ class Usage:
 class Probe(Protocol):
     """Asks an endpoint."""
 
-    def healthy(self, address: str) -> bool:
-        """Whether `/health` answers 200. False, not an error, when nothing answers."""
+    def healthy(self, address: str, certificate: Certificate | None = None) -> bool:
+        """Whether `/health` answers 200. False, not an error, when nothing answers.
 
-    def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
+        With a certificate the endpoint is asked by HTTPS, and nobody else is taken for it.
+        """
+
+    def answers(
+        self,
+        address: str,
+        model: str,
+        runner: Runner,
+        key: Secret | None,
+        certificate: Certificate | None = None,
+    ) -> str | None:
         """Ask for one token, or one embedding. None when it came; else what came instead, in a sentence."""
 
-    def usage(self, address: str, key: Secret | None) -> Usage | None:
+    def usage(self, address: str, key: Secret | None, certificate: Certificate | None = None) -> Usage | None:
         """How it is used. None where no relay stands before the engine, or it does not answer."""
 
 
@@ -311,6 +344,7 @@ class World:
     clock: Clock
     environ: Mapping[str, str]
     options: OptionSets
+    tunnels: Tunnels
 
     def target(self, plan: Plan) -> Target:
         """Where this plan runs."""

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from llm_atc.access import Secret
+from llm_atc.certificates import Certificate
 from llm_atc.plan.model import Runner
 from llm_atc.ports import Usage
 
@@ -19,19 +20,27 @@ EMBED: dict[str, object] = {"input": "Hello"}
 class HttpProbe:
     """The Probe, over plain HTTP/1.1; one connection for each question, as a new client would have."""
 
-    def healthy(self, address: str) -> bool:
+    def healthy(self, address: str, certificate: Certificate | None = None) -> bool:
         try:
-            return _ask(address, "GET", "/health", None, None, HEALTH_SECONDS)[0] == 200
+            return _ask(address, "GET", "/health", None, None, HEALTH_SECONDS, certificate)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
-    def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
+    def answers(
+        self,
+        address: str,
+        model: str,
+        runner: Runner,
+        key: Secret | None,
+        certificate: Certificate | None = None,
+    ) -> str | None:
         if runner is Runner.POOLING:
             path, wanted = "/v1/embeddings", EMBED
         else:
             path, wanted = "/v1/completions", GENERATE
         try:
-            status, text = _ask(address, "POST", path, {"model": model} | wanted, key, ANSWER_SECONDS)
+            body = {"model": model} | wanted
+            status, text = _ask(address, "POST", path, body, key, ANSWER_SECONDS, certificate)
         except (OSError, http.client.HTTPException) as error:
             return f"the connection broke ({type(error).__name__})"
         if status != 200:
@@ -41,9 +50,9 @@ class HttpProbe:
         except (ValueError, KeyError, IndexError, TypeError):
             return f"{path} answered no JSON that can be read"
 
-    def usage(self, address: str, key: Secret | None) -> Usage | None:
+    def usage(self, address: str, key: Secret | None, certificate: Certificate | None = None) -> Usage | None:
         try:
-            status, text = _ask(address, "GET", "/relay/status", None, key, HEALTH_SECONDS)
+            status, text = _ask(address, "GET", "/relay/status", None, key, HEALTH_SECONDS, certificate)
             return _usage(json.loads(text)) if status == 200 else None
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
             return None
@@ -70,9 +79,19 @@ def _holds_answer(answer: dict[str, Any]) -> bool:
 
 
 def _ask(
-    address: str, method: str, path: str, body: object | None, key: Secret | None, seconds: float
+    address: str,
+    method: str,
+    path: str,
+    body: object | None,
+    key: Secret | None,
+    seconds: float,
+    certificate: Certificate | None,
 ) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(address, timeout=seconds)
+    connection = (
+        http.client.HTTPConnection(address, timeout=seconds)
+        if certificate is None
+        else http.client.HTTPSConnection(address, timeout=seconds, context=certificate.pinned())
+    )
     headers = {"Content-Type": "application/json"}
     if key is not None:
         headers["Authorization"] = f"Bearer {key.reveal()}"

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 
-from llm_atc.access import Secret
+from llm_atc.doors import Door
 from llm_atc.errors import AtcError, EngineFailed, NotReady
 from llm_atc.plan.diagnosis import diagnose
 from llm_atc.plan.plan import Plan
@@ -29,7 +29,7 @@ def wait_until_ready(
     probe: Probe,
     clock: Clock,
     plan: Plan,
-    key: Secret | None,
+    door: Door,
     report: Reporter,
     *,
     timeout: float,
@@ -52,8 +52,8 @@ def wait_until_ready(
                 next_look = clock.now() + (OBSERVE_EVERY if seen.address else 0.0)
             if running_is_enough and seen.engine is EngineState.RUNNING:
                 return
-            if seen.address is not None and probe.healthy(seen.address):
-                problem = probe.answers(seen.address, plan.model.ref.name, plan.model.runner, key)
+            if seen.address is not None and probe.healthy(seen.address, door.certificate):
+                problem = _problem(probe, seen.address, plan, door)
                 if problem is None:
                     report.stage(Stage.READY)
                     return
@@ -74,6 +74,10 @@ def wait_until_ready(
 
 def _pause(waited: float) -> float:
     return min(ASK_MOST, max(ASK_LEAST, ASK_SHARE * waited))
+
+
+def _problem(probe: Probe, address: str, plan: Plan, door: Door) -> str | None:
+    return probe.answers(address, plan.model.ref.name, plan.model.runner, door.key, door.certificate)
 
 
 def _check_alive(target: Target, plan: Plan, seen: Observation, tail: deque[str]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from llm_atc.access import Secret
+from llm_atc.certificates import Certificate
 from llm_atc.errors import AtcError, CloudError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.architecture import Architecture, Unknown
@@ -226,6 +228,39 @@ class FakeEngines:
         return f"/engines/{pin.environment}/bin/{pin.engine}"
 
 
+class FakeTunnels:
+    """Tunnels that lead to a port of loopback. `kept` is what `llm-atc connect` keeps open, by name."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.open_now = 0
+        self.opened: list[tuple[str, int]] = []
+        self.forgotten: list[str] = []
+        self.raises: CloudError | None = None
+
+    def current(self, name: str) -> str | None:
+        return self.kept.get(name)
+
+    def forget(self, name: str) -> None:
+        self.forgotten.append(name)
+
+    @contextmanager
+    def open(self, name: str, remote_port: int, local_port: int | None = None) -> Iterator[str]:
+        if self.raises is not None:
+            raise self.raises
+        self.opened.append((name, remote_port))
+        self.open_now += 1
+        try:
+            yield f"127.0.0.1:{local_port or 40000}"
+        finally:
+            self.open_now -= 1
+
+    def keep(
+        self, name: str, remote_port: int, local_port: int | None, report: Reporter, alive: Callable[[], bool]
+    ) -> None:
+        self.opened.append((name, remote_port))
+
+
 class FakeProbe:
     """A Probe whose endpoints are healthy; `replies` are the next answers, None for a good one."""
 
@@ -234,15 +269,25 @@ class FakeProbe:
         self.replies: list[str | None] = []
         self.interrupts = False
         self.use: Usage | None = None
+        self.certificates: list[Certificate | None] = []
         self.asked: list[tuple[str, str, Runner, str | None]] = []
 
-    def healthy(self, address: str) -> bool:
+    def healthy(self, address: str, certificate: Certificate | None = None) -> bool:
+        self.certificates.append(certificate)
         return self.health
 
-    def usage(self, address: str, key: Secret | None) -> Usage | None:
+    def usage(self, address: str, key: Secret | None, certificate: Certificate | None = None) -> Usage | None:
         return self.use
 
-    def answers(self, address: str, model: str, runner: Runner, key: Secret | None) -> str | None:
+    def answers(
+        self,
+        address: str,
+        model: str,
+        runner: Runner,
+        key: Secret | None,
+        certificate: Certificate | None = None,
+    ) -> str | None:
+        self.certificates.append(certificate)
         if self.interrupts:
             raise KeyboardInterrupt
         self.asked.append((address, model, runner, key.reveal() if key else None))
@@ -259,6 +304,7 @@ class Fakes:
     models: FakeModels = field(default_factory=FakeModels)
     engines: FakeEngines = field(default_factory=FakeEngines)
     catalog: FakeCatalog = field(default_factory=FakeCatalog)
+    tunnels: FakeTunnels = field(default_factory=FakeTunnels)
     probe: FakeProbe = field(default_factory=FakeProbe)
     clock: FakeClock = field(default_factory=FakeClock)
     environ: dict[str, str] = field(default_factory=dict)
@@ -283,6 +329,7 @@ class Fakes:
             clock=self.clock,
             environ=self.environ,
             options=engine_options,
+            tunnels=self.tunnels,
         )
 
     def kept(self, name: str) -> dict[str, str]:

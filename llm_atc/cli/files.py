@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from llm_atc.certificates import Certificate
 from llm_atc.errors import UsageError
 from llm_atc.plan.inference import is_path, is_template_text
 from llm_atc.plan.model import BUCKET_SCHEMES
@@ -20,8 +21,25 @@ def with_files(request: Request) -> Request:
     lora = tuple((name, _adapter(path, request)) for name, path in asked.lora)
     log_file = request.log_file and _writable(request.log_file)
     return replace(
-        request, inference=replace(asked, chat_template=template, lora=lora), log_file=log_file or None
+        request,
+        inference=replace(asked, chat_template=template, lora=lora),
+        log_file=log_file or None,
+        certificate=_certificate(request.tls_files),
     )
+
+
+def _certificate(files: tuple[str, str] | None) -> Certificate | None:
+    if files is None:
+        return None
+    chain, key = (_text(path, flag) for path, flag in zip(files, ("--tls-cert", "--tls-key"), strict=True))
+    return Certificate.read(chain, key)
+
+
+def _text(path: str, flag: str) -> str:
+    try:
+        return Path(_found(path, flag)).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {path} cannot be read: {error}.") from error
 
 
 def _is_here(text: str) -> bool:

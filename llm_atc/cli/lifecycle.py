@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llm_atc.cli.options import All, AsJson, DetachRun, Name, Names, Timeout, Yes, asking
-from llm_atc.cli.serve import open_world
+from llm_atc.cli.serve import open_world, show_landed
 from llm_atc.errors import AtcError, UsageError
 
 
@@ -99,7 +99,7 @@ def _bring_back(
             status = begin(world, name, report, until=until, timeout=timeout)
         done.append(status)
         if not as_json and until is Until.READY:
-            output.print_landed(launcher.endpoint(world, name), local=status.hourly is None)
+            show_landed(world, status)
 
     try:
         _each(names, everything, act, [d.name for d in world.store.all()])

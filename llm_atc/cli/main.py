@@ -14,6 +14,7 @@ from llm_atc.cli import (
     chat,
     checkpoints,
     config,
+    connect,
     download,
     engines,
     fit,
@@ -42,6 +43,7 @@ app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
 app.command("status")(status.status)
 app.command("endpoint")(status.endpoint)
+app.command("connect")(connect.connect)
 app.command("logs")(status.logs)
 app.command("timeline")(timeline.timeline)
 app.command("stop")(lifecycle.stop)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from llm_atc.errors import DeploymentError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -139,7 +141,18 @@ def running_line(statuses: Iterable[Status]) -> str | None:
 def curl_line(endpoint: Endpoint) -> str:
     """A command that asks the endpoint for its models, with the key that it takes."""
     header = f' -H "Authorization: Bearer {endpoint.key.reveal()}"' if endpoint.key else ""
-    return f"curl {endpoint.url}/v1/models{header}"
+    # Signed by nobody: it is the pinned key that counts, and curl holds to it with -k too.
+    pin = f" -k --pinnedpubkey sha256//{endpoint.certificate.pin}" if endpoint.certificate else ""
+    return f"curl{pin} {endpoint.url}/v1/models{header}"
+
+
+def certificate_text(endpoint: Endpoint) -> str:
+    """The endpoint's certificate in PEM. Raises DeploymentError when it has none."""
+    if endpoint.certificate is None:
+        raise DeploymentError(
+            f"{endpoint.name} speaks plain HTTP: it has no certificate.", hint="llm-atc serve … --tls"
+        )
+    return endpoint.certificate.leaf
 
 
 def env_lines(endpoint: Endpoint) -> str:
@@ -160,7 +173,22 @@ def endpoint_facts(endpoint: Endpoint) -> dict[str, Any]:
         "endpoint": endpoint.url,
         "base_url": f"{endpoint.url}/v1",
         "api_key": endpoint.key.reveal() if endpoint.key else None,
+        "certificate": endpoint.certificate.leaf if endpoint.certificate else None,
+        "fingerprint": endpoint.certificate.fingerprint if endpoint.certificate else None,
     }
+
+
+def print_landed_private(name: str, model: str) -> None:
+    """The same for an endpoint that nobody can reach yet."""
+    console = data()
+    for label, value in (
+        ("Endpoint", "private: it has no open port"),
+        ("Model", model),
+        ("Connect", f"llm-atc connect {name}"),
+        ("Stop", f"llm-atc stop {name}"),
+        ("Remove", f"llm-atc down {name}   (ends every cost)"),
+    ):
+        console.print(f"{label:<9} {value}", markup=False, soft_wrap=True)
 
 
 def print_landed(endpoint: Endpoint, *, local: bool) -> None:

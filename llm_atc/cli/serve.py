@@ -12,6 +12,7 @@ from llm_atc.cli.options import AsJson, DetachRun, DetachSetup, Invocation, Time
 from llm_atc.cli.request import NOTHING_TYPED, Typed, ask, takes_request, with_model
 
 if TYPE_CHECKING:
+    from llm_atc.launcher import Status
     from llm_atc.plan.plan import Plan
     from llm_atc.plan.request import Request
     from llm_atc.ports import World
@@ -59,6 +60,18 @@ def serve(
         _serve_in_foreground(request, yes)
         return
     _serve(request, yes, as_json, verbose, timeout, detach_setup=detach_setup, detach_run=detach_run)
+
+
+def show_landed(world: World, status: Status) -> None:
+    """What a user wants to know when the endpoint has answered."""
+    from llm_atc import launcher
+    from llm_atc.cli import output
+
+    plan = launcher.find(world, status.name).plan
+    if plan.private and world.tunnels.current(status.name) is None:
+        output.print_landed_private(status.name, status.model)
+    else:
+        output.print_landed(launcher.endpoint(world, status.name), local=plan.place.local)
 
 
 def open_world() -> World:
@@ -132,7 +145,7 @@ def _serve(
     if as_json:
         output.print_json(output.status_facts(status))
     elif until is Until.READY:
-        output.print_landed(launcher.endpoint(world, status.name), local=request.place.local)
+        show_landed(world, status)
     else:
         output.print_statuses([status])
         typer.echo(f"· Watch it with: llm-atc status {status.name} --watch", err=True)

@@ -78,6 +78,9 @@ def endpoint(
         bool, typer.Option("--env", help="As OPENAI_BASE_URL, OPENAI_API_KEY and MODEL, for eval.")
     ] = False,
     curl: Annotated[bool, typer.Option("--curl", help="As a curl command.")] = False,
+    certificate: Annotated[
+        bool, typer.Option("--certificate", help="Its certificate (PEM), for clients to know it by.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print where a deployment answers."""
@@ -89,6 +92,8 @@ def endpoint(
         output.print_json(output.endpoint_facts(found))
     elif env:
         typer.echo(output.env_lines(found))
+    elif certificate:
+        typer.echo(output.certificate_text(found), nl=False)
     elif curl:
         typer.echo(output.curl_line(found))
     else:

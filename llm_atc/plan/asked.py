@@ -65,6 +65,9 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
         secrets=tuple((moved | given).items()),
         keys=read_keys(said["server.api_key"] or (), environ),
         auth=said["server.auth"],
+        tls=bool(said["server.tls"] or said["server.tls_cert"]),
+        tls_files=_read_tls_files(said),
+        private=said["server.private"],
         spot=said["resources.spot"],
         disk_size=said["resources.disk_size"],
         image=said["resources.image"],
@@ -132,6 +135,14 @@ def _read_address(said: Said) -> tuple[str | None, int | None]:
         raise UsageError(f"serve.host_port {both!r} is no HOST:PORT.", hint="host_port: 127.0.0.1:8000")
     read = said["server.port"] if said["server.port"] is not None else (int(port) if both else None)
     return said["server.host"] or host.strip("[]") or None, read
+
+
+def _read_tls_files(said: Said) -> tuple[str, str] | None:
+    """The paths of certificate and key, which come together or not at all."""
+    chain, key = said["server.tls_cert"], said["server.tls_key"]
+    if bool(chain) is not bool(key):
+        raise UsageError("--tls-cert and --tls-key belong together.", hint="--tls-cert FILE --tls-key FILE")
+    return (chain, key) if chain else None
 
 
 def _read_inference(settled: Settled) -> Inference:

@@ -221,6 +221,16 @@ KEYS: tuple[Key, ...] = (
         "--host",
         help="The address that the endpoint listens on: 0.0.0.0 on a machine of a cloud, 127.0.0.1 here.",
     ),
+    _switch(
+        "server.tls", "--tls/--no-tls", help="HTTPS, with a certificate made for it unless you give one."
+    ),
+    _text("server.tls_cert", "--tls-cert", help="Your own certificate with its chain, a PEM file."),
+    _text("server.tls_key", "--tls-key", help="Its private key, a PEM file without a password."),
+    _switch(
+        "server.private",
+        "--private/--no-private",
+        help="No open port: the endpoint is reached through `llm-atc connect`.",
+    ),
     _integer(
         "server.port",
         "--port",

@@ -12,6 +12,9 @@ from llm_atc.plan.inference import Inference
 from llm_atc.plan.model import BUCKET_SCHEMES
 from llm_atc.plan.request import DEFAULT_PORT, Request
 
+LOOPBACK = "127.0.0.1"
+# The variable that carries certificate and key, packed, to the relay of a cloud machine: a secret.
+TLS_VARIABLE = "LLM_ATC_TLS"
 # No ~ in it: an engine is told the path as it stands.
 FILES = "/tmp/llm-atc"  # noqa: S108  (a folder for each deployment, on a machine that is its own)
 
@@ -39,11 +42,15 @@ def own_executable(request: Request, engine: EngineName) -> tuple[str, ...]:
 
 
 def listen_words(request: Request, machine: Machine | None) -> tuple[str, ...]:
-    """Where the relay of a cloud machine listens, when that was said."""
-    if request.host is None or machine is not None:
+    """Where and how the relay of a cloud machine listens, when that was said."""
+    if machine is not None:
         return ()
-    host = f"[{request.host}]" if ":" in request.host else request.host
-    return ("--listen", f"{host}:{request.port or DEFAULT_PORT}")
+    words: tuple[str, ...] = ("--tls-env", TLS_VARIABLE) if request.tls else ()
+    address = LOOPBACK if request.private else request.host
+    if address is None:
+        return words
+    host = f"[{address}]" if ":" in address else address
+    return (*words, "--listen", f"{host}:{request.port or DEFAULT_PORT}")
 
 
 def there(asked: Inference, name: str) -> tuple[Inference, tuple[tuple[str, str], ...]]:

@@ -15,7 +15,7 @@ from llm_atc.plan.generation import relay_words
 from llm_atc.plan.model import Format, ModelSpec, Where
 from llm_atc.plan.offers import Choice
 from llm_atc.plan.picking import Picked
-from llm_atc.plan.placement import gpus_of, listen_words, own_executable, there
+from llm_atc.plan.placement import TLS_VARIABLE, gpus_of, listen_words, own_executable, there
 from llm_atc.plan.places import Place
 from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, name_for
 
@@ -35,7 +35,7 @@ RESERVED = frozenset(
         "RELAY_ARGS",
     }
     | {"IDLE_MINUTES", "TTL_SECONDS", "BUDGET_DOLLARS", "DOLLARS_AN_HOUR"}
-    | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE}
+    | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE, TLS_VARIABLE}
 )
 # Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.
 OWN_OPTIONS = {
@@ -93,6 +93,8 @@ class Plan:
     envs: tuple[tuple[str, str], ...] = ()
     secret_names: tuple[str, ...] = ()
     auth: bool = True
+    tls: bool = False
+    private: bool = False
     setup: bool = True
     ending: Ending = field(default_factory=Ending)
     notes: tuple[str, ...] = ()
@@ -145,6 +147,8 @@ def make_plan(
     names = [name for name, _ in request.secrets]
     if request.auth:
         names.append(key_variable(engine))
+    if request.tls:
+        names.append(TLS_VARIABLE)
     return Plan(
         name=name,
         place=request.place,
@@ -169,6 +173,8 @@ def make_plan(
         envs=tuple(sorted(envs)),
         secret_names=tuple(dict.fromkeys(names)),
         auth=request.auth,
+        tls=request.tls,
+        private=request.private,
         setup=request.setup,
         ending=ending,
         notes=(*choice(model), *notes, *(picked.notes if picked else ()), *why),
@@ -248,6 +254,8 @@ def check_flags(request: Request) -> None:
         ("--ttl", request.ttl is not None),
         ("--budget", request.budget is not None),
         ("--copy-minutes", request.copy_minutes is not None),
+        ("--tls", request.tls),
+        ("--private", request.private),
     ):
         if given:
             raise UsageError(
@@ -268,6 +276,11 @@ def _check_cloud(request: Request) -> None:
     if request.log_file is not None:
         raise UsageError(
             "--log-file is for this machine: on a cloud the log stays with the job.", hint="llm-atc logs NAME"
+        )
+    if request.private and request.host is not None:
+        raise UsageError(
+            "--private and --host contradict each other: a private endpoint is on its machine's loopback.",
+            hint="leave --host away",
         )
     if request.inference.gpus is not None and request.num_nodes > 1:
         raise UsageError(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from llm_atc.access import Secret, looks_secret
+from llm_atc.certificates import Certificate
 from llm_atc.errors import UsageError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.backend_words import Backend
@@ -56,6 +57,10 @@ class Request:
     secrets: tuple[tuple[str, Secret], ...] = ()
     keys: tuple[Secret, ...] = ()
     auth: bool = True
+    tls: bool = False
+    tls_files: tuple[str, str] | None = None
+    certificate: Certificate | None = None
+    private: bool = False
     spot: bool = False
     disk_size: int | None = None
     image: str | None = None

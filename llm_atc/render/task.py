@@ -111,7 +111,7 @@ def _resources(plan: Plan) -> Task:
         **machines,
         "disk_size": plan.disk_size,
         "image_id": plan.image,
-        "ports": plan.port,
+        "ports": None if plan.private else plan.port,
         # Armed for the time after the job: what runs is for the keeper to end.
         "autostop": plan.ending.action
         and {

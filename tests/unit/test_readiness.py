@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_atc.access import Secret
+from llm_atc.doors import Door
 from llm_atc.errors import CloudError, EngineFailed, NotReady
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
@@ -40,7 +41,7 @@ class Wait:
             self.probe,
             self.clock,
             self.plan,
-            KEY,
+            Door(key=KEY),
             self.report,
             timeout=timeout,
             running_is_enough=running_is_enough,
