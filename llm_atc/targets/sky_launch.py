@@ -39,9 +39,11 @@ class Launch:
 
     def run(self, secrets: Secrets) -> None:
         """Bring up, arm, copy, submit. Raises NotReady when that took longer than it may."""
+        up = self._up()
         if self._plan.ending.action is not None:
-            self._arm(self._plan.ending.action)
-        self._end_jobs()
+            up = self._arm(self._plan.ending.action, up)
+        if up:
+            self._end_jobs()
         values = [(name, secrets[name].reveal()) for name in self._plan.secret_names]
         task = self._sky.Task.from_yaml_config(copy.deepcopy(self._config), secrets_overrides=values)
         if PRICE in self._config["envs"] and (price := self._price()) is not None:
@@ -52,16 +54,20 @@ class Launch:
         if self._failover.note is not None:
             self._report.note(self._failover.note)
 
-    def _arm(self, action: Action) -> None:
-        """See to it that there is a machine, and that it ends by itself while no job runs on it."""
+    def _arm(self, action: Action, up: bool) -> bool:
+        """See to it that there is a machine, and that it ends by itself while no job runs on it.
+
+        Whether it was up before, so that there may be jobs.
+        """
         minutes = self._plan.ending.copy_minutes
-        if self._status() == self._sky.ClusterStatus.UP and self._armed(minutes, action):
-            return
+        if up and self._armed(minutes, action):
+            return True
         parts = ("name", "resources", "num_nodes")
         empty = copy.deepcopy({part: self._config[part] for part in parts if part in self._config})
         empty["resources"]["autostop"]["idle_minutes"] = minutes
         task = self._sky.Task.from_yaml_config(empty)
         self._wait(self._sky.launch(task, cluster_name=self._plan.name))
+        return False
 
     def _armed(self, minutes: int, action: Action) -> bool:
         """Arm a machine that is up; False when it is up no longer."""
@@ -76,26 +82,20 @@ class Launch:
         return True
 
     def _end_jobs(self) -> None:
-        """End the engine that runs on a machine that is up; nothing to do for any other."""
-        sky = self._sky
-        if self._status() == sky.ClusterStatus.UP:
-            with contextlib.suppress(sky.exceptions.ClusterNotUpError):
-                sky.get(sky.cancel(self._plan.name, all_users=True))
+        """End the engine that runs there, if it still does."""
+        with contextlib.suppress(self._sky.exceptions.ClusterNotUpError):
+            self._sky.get(self._sky.cancel(self._plan.name, all_users=True))
 
-    def _status(self) -> Any:
-        records = self._records()
-        return records[0].status if records else None
-
-    def _records(self) -> list[Any]:
+    def _up(self) -> bool:
+        """Whether the machine is up: its cloud is asked, for it may have stopped itself."""
         sky = self._sky
-        found: list[Any] = sky.get(
-            sky.status([self._plan.name], refresh=sky.StatusRefreshMode.FORCE, all_users=True)
-        )
-        return found
+        name, force = self._plan.name, sky.StatusRefreshMode.FORCE
+        records = sky.get(sky.status([name], refresh=force, all_users=True))
+        return bool(records and records[0].status == sky.ClusterStatus.UP)
 
     def _price(self) -> float | None:
         """Dollars an hour of the machine that was had, which need not be the one that was offered."""
-        records = self._records()
+        records = self._sky.get(self._sky.status([self._plan.name], all_users=True))
         handle = records[0].handle if records else None
         return hourly_cost(handle.launched_resources, handle.launched_nodes) if handle is not None else None
 

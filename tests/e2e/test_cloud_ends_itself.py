@@ -6,13 +6,13 @@ in the order in which they stand.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import signal
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ import pytest
 
 from examples.make_tiny_gguf import make as make_gguf
 from tests.cloud.client import SimulatedRegion
+from tests.e2e.left_alone import leave, stopped, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 NAME = "frugal"
 MODEL = "llm-atc/frugal"
-IDLE_MINUTES, AT_MOST_MORE = 1, 3
+IDLE_MINUTES, AT_MOST_MORE = 2, 3
 STREAM_SECONDS = 180
 SERVE = (
     *("llm-atc", "serve", "--name", MODEL, "--source", "s3://frugal/tiny", "--accelerator", "L4:1"),
@@ -73,31 +74,27 @@ def answers(facts: dict[str, str]) -> bool:
         return False
 
 
-def wait_until(holds: Callable[[], bool], seconds: float) -> float:
-    """The seconds until this holds; an error when it does not."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < seconds, f"not within {seconds:.0f} seconds"
-        time.sleep(0.5)
-    return time.monotonic() - began
+@contextlib.contextmanager
+def in_use(facts: dict[str, str]) -> Iterator[None]:
+    """Somebody asks every few seconds, so that slow commands beside it take as long as they like."""
+    done = threading.Event()
 
+    def ask() -> None:
+        while not done.wait(5):
+            answers(facts)
 
-def leave(region: SimulatedRegion) -> None:
-    """Kill all that the user runs: commands, and SkyPilot's API server with its workers."""
-    for pid in region.processes():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def stopped(region: SimulatedRegion) -> bool:
-    return [machine.state for machine in region.instances()] == ["stopped"]
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        done.set()
+        asking.join()
 
 
 def test_who_leaves_is_told_what_goes_on_and_when_it_ends(region: SimulatedRegion, landed: str) -> None:
     assert (
-        "It stops by itself after 1 minute without a request, or after 6h, or when $50.00 are spent."
+        "It stops by itself after 2 minutes without a request, or after 6h, or when $50.00 are spent."
         in landed
     )
 
@@ -111,21 +108,20 @@ def test_the_relay_stands_before_llama_server_too(region: SimulatedRegion, lande
 
 
 def test_status_tells_idle_time_time_left_and_money(region: SimulatedRegion, landed: str) -> None:
-    assert answers(endpoint(region))
-    told = status(region)
+    with in_use(endpoint(region)):
+        told = status(region)
     assert told["state"] == "ready"
     assert 0 <= told["idle_seconds"] < 60
-    assert 0 < told["seconds_left"] <= 60
+    assert 60 < told["seconds_left"] <= IDLE_MINUTES * 60
     assert told["daily"] == pytest.approx(24 * told["hourly"])
     assert 0 < told["spent"] < 1
 
 
 def test_more_time_can_be_given_while_it_runs(region: SimulatedRegion, landed: str) -> None:
-    assert answers(endpoint(region))
-    region.run("llm-atc", "extend", NAME, "--ttl", "2h", "--budget", "10")
+    with in_use(endpoint(region)):
+        region.run("llm-atc", "extend", NAME, "--ttl", "2h", "--budget", "10")
     kept = region.ssh(NAME, "cat ~/.llm-atc/keeper/extension.json").stdout
     assert json.loads(kept) == {"ttl": 8 * 3600, "budget": 60}
-    assert answers(endpoint(region))
 
 
 def test_a_long_stream_is_not_cut_and_the_machine_stops_by_itself_after_it(
@@ -180,7 +176,6 @@ def test_what_is_killed_on_the_machine_is_started_again(
 def test_an_engine_that_cannot_start_any_more_ends_the_machine_with_nobody_there(
     region: SimulatedRegion, landed: str
 ) -> None:
-    assert answers(endpoint(region))
     spoil = "f=$(ls -d ~/.llm-atc/checkpoints/*/*.gguf); sudo truncate -s 100 $f; pkill -KILL -x llama-server"
     region.ssh(NAME, spoil)
     leave(region)
@@ -192,30 +187,3 @@ def test_down_ends_with_a_receipt(region: SimulatedRegion, landed: str) -> None:
     done = region.run("llm-atc", "down", NAME, "--yes")
     assert "frugal is gone, and so are its keys." in done.stderr
     assert region.instances() == ()
-
-
-def test_all_killed_while_files_are_copied_to_a_new_machine_ends_in_stopped(
-    region: SimulatedRegion, landed: str
-) -> None:
-    import subprocess
-
-    talk = region.home / "talk.txt"
-    cut = SERVE.index("--")
-    with talk.open("w") as told:
-        serving = subprocess.Popen(
-            [*SERVE[:cut], "--copy-minutes", "1", "--verbose"],
-            env=region.env,
-            cwd=region.home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=told,
-        )
-        try:
-            # The empty task has nothing to run, and says so; after it the task itself begins.
-            wait_until(lambda: "Run commands not specified or empty" in talk.read_text(), 240)
-        finally:
-            leave(region)
-            serving.wait()
-    assert [machine.state for machine in region.instances()] == ["running"]
-    wait_until(lambda: stopped(region), 240)
-    assert status(region)["state"] == "stopped"
