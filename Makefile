@@ -45,6 +45,7 @@ bench: setup  ## Run every benchmark
 	$(RUN) python -m benchmarks.cli
 	$(RUN) python -m benchmarks.relay
 	$(RUN) python -m benchmarks.fit
+	$(RUN) python -m benchmarks.ready
 
 soak: setup  ## A million requests through the relay, and whether its memory grows
 	sh tests/system_packages.sh wrk

@@ -29,8 +29,8 @@ from llm_atc.plan.model import ModelRef
 from llm_atc.plan.weights import loaded
 from llm_atc.sources.tensors import read_facts
 from tests.e2e.model_shapes import SHAPES
+from tests.fakes import FakeReporter
 from tests.hub import Hub
-from tests.local_fixtures import Told
 
 HF_MEM, ACCELERATE = "hf-mem==0.5.6", "accelerate==1.15.0"
 OURS = "llm-atc"
@@ -96,7 +96,7 @@ def measure(names: list[str]) -> dict[str, dict[str, Sizes]]:
     """For each model what each says of it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root = Path(os.environ.get("LLM_ATC_TEST_CACHE") or cache / "llm-atc-tests")
-    engine = Path(EnginesHere(root / "home", prefer_own=False).ensure(vllm.CPU_PIN, Told()))
+    engine = Path(EnginesHere(root / "home", prefer_own=False).ensure(vllm.CPU_PIN, FakeReporter()))
     python = engine.with_name("python")
     uv = [sys.executable, "-m", "uv"]
     with tempfile.TemporaryDirectory() as directory:

@@ -20,6 +20,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "relay": ("relay.md", tables.relay),
     "soak": ("relay.md", tables.soak),
     "fit": ("fit.md", tables.fit),
+    "ready": ("local.md", tables.ready),
 }
 
 

@@ -27,7 +27,7 @@ from examples.make_tiny_gguf import make as make_gguf
 from examples.make_tiny_model import make
 from llm_atc.engines.installer import EnginesHere
 from llm_atc.plan import llama_cpp, vllm
-from tests.local_fixtures import Told
+from tests.fakes import FakeReporter
 
 POLL = 0.02
 PATIENCE = 600
@@ -39,7 +39,7 @@ def prepared(folder: Path) -> tuple[dict[str, str], dict[str, Path]]:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root = Path(os.environ.get("LLM_ATC_TEST_CACHE") or cache / "llm-atc-tests") / "home"
     engines = EnginesHere(root, prefer_own=False)
-    programs = [Path(engines.ensure(pin, Told())).parent for pin in (vllm.CPU_PIN, llama_cpp.PIN)]
+    programs = [Path(engines.ensure(pin, FakeReporter())).parent for pin in (vllm.CPU_PIN, llama_cpp.PIN)]
     home = folder / "home"
     home.mkdir()
     home.joinpath("engines").symlink_to(root / "engines")
@@ -84,7 +84,7 @@ def bare(model: Path, options: list[str], environment: dict[str, str]) -> float:
         start_new_session=True,
     )
     try:
-        while not (healthy(port) and answers(port, str(model))):
+        while not (healthy(port) and answers(port)):
             if started.poll() is not None or time.perf_counter() - begun > PATIENCE:
                 raise SystemExit(f"it does not start: {command}")
             time.sleep(POLL)
@@ -104,20 +104,26 @@ def told_by_dry_run(text: str) -> tuple[int, str]:
 
 
 def healthy(port: int) -> bool:
-    return _ask(port, "GET", "/health", None) == 200
+    return _ask(port, "GET", "/health", None)[0] == 200
 
 
-def answers(port: int, model: str) -> bool:
-    return _ask(port, "POST", "/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1}) == 200
+def answers(port: int) -> bool:
+    _, told = _ask(port, "GET", "/v1/models", None)
+    if not told:
+        return False
+    model = json.loads(told)["data"][0]["id"]
+    asked = {"model": model, "prompt": "Hello", "max_tokens": 1}
+    return _ask(port, "POST", "/v1/completions", asked)[0] == 200
 
 
-def _ask(port: int, method: str, path: str, body: object) -> int:
+def _ask(port: int, method: str, path: str, body: object) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     except (OSError, http.client.HTTPException):
-        return 0
+        return 0, b""
     finally:
         connection.close()
 

@@ -121,10 +121,15 @@ def measured(said: Found) -> bool:
 def ready(found: Found) -> str:
     """Seconds, and the ratio of the medians."""
     lines = (
-        [engine, *(f"{one[who]:.2f}" for who in ("bare", "llm-atc")), share(one["ratio"])]
+        [
+            engine,
+            *(f"{one[who]:.2f}" for who in ("bare", "llm-atc")),
+            f"{one['llm-atc'] - one['bare']:+.2f}",
+            f"{one['ratio']:.2f}",
+        ]
         for engine, one in found["engines"].items()
     )
-    table = rows(["engine", "started by itself, s", "with llm-atc serve, s", "times"], lines)
+    table = rows(["engine", "started by itself, s", "with llm-atc serve, s", "more, s", "times"], lines)
     return (
         f"{table}\n\nMedians of {found['rounds']} rounds that took turns, in one run on "
         f"{found['cores']} shared cores (load {found['load_before']} before it began)."
