@@ -17,6 +17,7 @@ import httpx
 from llm_atc.access import Secret
 from llm_atc.batch.answers import ID
 from llm_atc.batch.lines import BatchRequest
+from llm_atc.certificates import Certificate
 from llm_atc.errors import BatchError
 
 FIRST_WAIT, LONGEST_WAIT, LONGEST_ASKED = 0.5, 60.0, 900.0
@@ -30,16 +31,19 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where to ask; `url` ends before /v1. `timeout` is seconds for one answer."""
+    """Where to ask; `url` ends before /v1. `timeout` is seconds for one answer. `certificate` is the one that
+    the endpoint is known by, where no authority has signed for it."""
 
     url: str
     key: Secret | None = None
     timeout: float = 600
+    certificate: Certificate | None = None
 
     def client(self, connections: int) -> httpx.AsyncClient:
         """A client with so many connections."""
         return httpx.AsyncClient(
             base_url=self.url,
+            verify=True if self.certificate is None else self.certificate.pinned(),
             headers={"Authorization": f"Bearer {self.key.reveal()}"} if self.key else {},
             timeout=httpx.Timeout(self.timeout, connect=CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),

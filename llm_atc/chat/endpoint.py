@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from llm_atc.access import Secret
+from llm_atc.certificates import Certificate
 from llm_atc.chat.stream import DONE, EventReader, Piece, StreamError, failure_text, read_piece
 from llm_atc.errors import EndpointError
 
@@ -38,10 +39,14 @@ _REASONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatEndpoint:
-    """Where to talk. `url` has no trailing slash and no /v1; every failure is an EndpointError."""
+    """Where to talk. `url` has no trailing slash and no /v1; every failure is an EndpointError.
+
+    `certificate` is the one that it is known by, where no authority has signed for it.
+    """
 
     url: str
     key: Secret | None = None
+    certificate: Certificate | None = None
 
     def models(self) -> tuple[str, ...]:
         """The names of the models that it offers."""
@@ -85,8 +90,9 @@ class ChatEndpoint:
 
     def _client(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.key.reveal()}"} if self.key else {}
+        verify = True if self.certificate is None else self.certificate.pinned()
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, verify=verify)
 
     @contextmanager
     def _told(self, model: str | None) -> Iterator[None]:

@@ -129,7 +129,10 @@ def _served(
     whole = with_model(replace(typed, values=said), target)
     request = ask_request(whole, invocation.engine_args, cloud="local").request
     with served(open_world(), request, yes=yes, timeout=timeout) as found:
-        yield _Target(endpoint=ChatEndpoint(url=found.url, key=found.key), model=found.model)
+        yield _Target(
+            endpoint=ChatEndpoint(url=found.url, key=found.key, certificate=found.certificate),
+            model=found.model,
+        )
 
 
 def _find(target: str | None, typed: Typed) -> _Target:
@@ -151,7 +154,7 @@ def _find(target: str | None, typed: Typed) -> _Target:
 
     world = open_world()
     found = launcher.endpoint(world, target or _only(world))
-    endpoint = ChatEndpoint(url=found.url, key=key or found.key)
+    endpoint = ChatEndpoint(url=found.url, key=key or found.key, certificate=found.certificate)
     return _Target(endpoint=endpoint, model=str(model or found.model))
 
 

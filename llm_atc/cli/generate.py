@@ -7,17 +7,19 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_atc.cli.options import AsJson
+from llm_atc.cli.options import AsJson, Yes
 
 if TYPE_CHECKING:
     from llm_atc.batch.asking import Endpoint
     from llm_atc.batch.job import Job, Tally
+    from llm_atc.launcher import Endpoint as Found
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 SECONDS_A_LINE = 10.0
@@ -52,6 +54,10 @@ def generate(
     top_k: Annotated[int | None, Option(min=-1, help="For requests that name none.")] = None,
     presence_penalty: Penalty = None,
     frequency_penalty: Penalty = None,
+    serve: Annotated[
+        bool, Option("--serve", help="Serve the model of that name here, for as long as this runs.")
+    ] = False,
+    yes: Yes = False,
     api_key: Annotated[
         str | None,
         Option(metavar="NAME", help=f"The variable that holds a URL's key; {KEY_VARIABLE} if it is set."),
@@ -74,20 +80,27 @@ def generate(
         "frequency_penalty": frequency_penalty,
     }
     source, output = _not_the_same(source, output)
-    endpoint, served = _endpoint(target, api_key, timeout)
+    defaults = Defaults(
+        model=model,
+        system=system,
+        parameters={name: value for name, value in parameters.items() if value is not None},
+    )
     job = Job(
         input=None if str(source) == "-" else source,
         output=None if str(output) == "-" else output,
-        defaults=Defaults(
-            model=model or served,
-            system=system,
-            parameters={name: value for name, value in parameters.items() if value is not None},
-        ),
+        defaults=defaults,
         concurrency=concurrency,
         retries=retries,
         retry_failed=retry_failed,
     )
-    _tell(job, _run(job, endpoint), as_json=as_json)
+    with ExitStack() as ends:
+        if serve:
+            endpoint, served = ends.enter_context(_served(target, timeout, yes=yes))
+        else:
+            endpoint, served = _endpoint(target, api_key, timeout)
+        named = replace(job, defaults=replace(defaults, model=model or served))
+        tally = _run(named, endpoint)
+    _tell(named, tally, as_json=as_json)
 
 
 def _not_the_same(source: Path, output: Path) -> tuple[Path, Path]:
@@ -113,7 +126,7 @@ def _endpoint(target: str, variable: str | None, timeout: float) -> tuple[Endpoi
         if variable is not None:
             raise UsageError(f"--api-key is for a URL: {target} has its own.", hint="leave --api-key away")
         found = launcher.endpoint(open_world(), target)
-        return Endpoint(url=found.url, key=found.key, timeout=timeout), found.model
+        return _of(found, timeout), found.model
     if variable is not None and not os.environ.get(variable):
         raise UsageError(
             "--api-key names a variable that holds the key, and the environment has none of that name.",
@@ -128,6 +141,24 @@ def _endpoint(target: str, variable: str | None, timeout: float) -> tuple[Endpoi
     if not well_formed:
         raise UsageError(f"{target!r} is no address.", hint="http://127.0.0.1:8000")
     return Endpoint(url=url, key=Secret(value) if value else None, timeout=timeout), None
+
+
+def _of(found: Found, timeout: float) -> Endpoint:
+    from llm_atc.batch.asking import Endpoint
+
+    return Endpoint(url=found.url, key=found.key, timeout=timeout, certificate=found.certificate)
+
+
+@contextmanager
+def _served(model: str, timeout: float, *, yes: bool) -> Iterator[tuple[Endpoint, str | None]]:
+    """The model, served here for as long as this takes."""
+    from llm_atc.cli.request import Typed, ask
+    from llm_atc.cli.serve import open_world
+    from llm_atc.cli.serving import served
+
+    request = ask(Typed(values={"model.name": model}), cloud="local").request
+    with served(open_world(), request, yes=yes) as found:
+        yield _of(found, timeout), found.model
 
 
 def _run(job: Job, endpoint: Endpoint) -> Tally:

@@ -146,6 +146,10 @@ def test_a_public_endpoint_behind_tls_is_known_by_its_certificate(
     found = facts(region)
     assert found["base_url"].startswith("https://10.")
     assert chat(found)
+    assert region.run("llm-atc", "chat", NAME, "--max-tokens", "4", stdin="Hello").stdout.strip()
+    (region.home / "in.jsonl").write_text('"Hello"\n')
+    batch = ("llm-atc", "generate", NAME, "-i", "in.jsonl", "-o", "out.jsonl", "--max-tokens", "4")
+    assert "1 lines are answered" in region.run(*batch).stderr
     stranger = Certificate.make(NAME, datetime.now(UTC))
     with (
         httpx.Client(verify=stranger.pinned()) as web,
