@@ -14,10 +14,10 @@ from llm_atc.bill import interrupted, last_look, offer, priced, with_bill
 from llm_atc.certificates import Certificate
 from llm_atc.doors import Door, certificate_of, door_of, first_key, secrets_for
 from llm_atc.errors import AtcError, DeploymentError, DeploymentNotFound, OfferError
+from llm_atc.outlook import look
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import Request
-from llm_atc.planning import plan
 from llm_atc.ports import (
     Deployment,
     MachineState,
@@ -93,16 +93,15 @@ def serve(
     order: Confirm,
     until: Until = Until.READY,
     timeout: float = 3600,
+    force: bool = False,
 ) -> Status:
     """From a request to an endpoint that has answered once.
 
     `confirm` is asked before anything is replaced, `order` before anything that costs money; each raises
-    Declined. `timeout` is seconds, for launch and wait together.
+    Declined. `timeout` is seconds, for launch and wait together. What is known not to start is refused with
+    the error that says why, unless `force`.
     """
-    planned = plan(world, request)
-    for sentence in (*planned.warnings, *planned.plan.notes):
-        report.note(sentence)
-    decided = planned.plan
+    decided = _preflight(world, request, report, force=force)
     target = world.target(decided)
     with world.store.working(decided.name, "serve"):
         _check_name_is_ours(world, decided, target.observe(decided.name), confirm)
@@ -119,12 +118,18 @@ def serve(
     return status_of(world, decided.name)
 
 
-def serve_in_foreground(world: World, request: Request, report: Reporter) -> None:
-    """Serve on this machine in this terminal, until Ctrl-C; EngineFailed when the engine ends by itself."""
-    planned = plan(world, request)
-    for sentence in (*planned.warnings, *planned.plan.notes):
+def _preflight(world: World, request: Request, report: Reporter, *, force: bool) -> Plan:
+    """The plan, once all that can be known before a start is known and told."""
+    found = look(world, request)
+    decided = found.startable(force=force)
+    for sentence in found.warnings():
         report.note(sentence)
-    decided = planned.plan
+    return decided
+
+
+def serve_in_foreground(world: World, request: Request, report: Reporter, *, force: bool = False) -> None:
+    """Serve on this machine in this terminal, until Ctrl-C; EngineFailed when the engine ends by itself."""
+    decided = _preflight(world, request, report, force=force)
     with world.store.working(decided.name, "serve"):
         seen = world.here.observe(decided.name)
         if seen.machine is MachineState.UP:

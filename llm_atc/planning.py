@@ -30,25 +30,28 @@ HUB_TOKEN = "HF_TOKEN"  # noqa: S105  (the variable's name)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, and what could not be made sure of: one sentence each."""
+    """A plan, what could not be made sure of, a sentence each, and what is wrong with model and machines."""
 
     plan: Plan
     warnings: tuple[str, ...] = ()
+    problems: tuple[AtcError, ...] = ()
 
 
-def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
+def plan(world: World, request: Request, *, strict: bool = True, ask: bool | None = None) -> Planned:
     """Look at the model and at what is sold, and decide.
 
-    With `strict`, what is wrong with them is raised; without, it becomes a warning, and the plan assumes
-    what it could not see.
+    With `strict`, what is wrong with them is raised; without, it is one of the problems, and the plan assumes
+    what it could not see. With `ask`, as with `strict`, SkyPilot is asked which clouds may be used.
     """
     check_flags(request)
+    ask = strict if ask is None else ask
     warnings: list[str] = []
+    problems: list[AtcError] = []
 
     def wrong(error: AtcError) -> None:
         if strict:
             raise error
-        warnings.append(error.message)
+        problems.append(error)
 
     ref = ModelRef.parse(request.model, request.source, request.revision)
     token = dict(request.secrets).get(HUB_TOKEN)
@@ -64,11 +67,11 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
         except (OfferError, CloudError) as error:
             wrong(error)
         if request.max_price is not None:  # a limit that cannot be kept is never dropped
-            picked = narrowed(world, request, warnings, ask=strict)
+            picked = narrowed(world, request, warnings, ask=ask)
     else:
         facts = _measured(world, ref, token, request)
         request, notes = _joined(world, request, facts.spec)
-        spec, picked = facts.spec, chosen(world, request, facts, warnings, ask=strict)
+        spec, picked = facts.spec, chosen(world, request, facts, warnings, ask=ask)
     machine = world.engines.machine() if request.place.local else None
     if ref.where is Where.HUB and world.environ.get(HUB_TOKEN) and token is None and machine is None:
         warnings.append(
@@ -76,7 +79,8 @@ def plan(world: World, request: Request, *, strict: bool = True) -> Planned:
         )
     decided = make_plan(request, spec, machine, picked)
     decided = replace(decided, notes=(*decided.notes, *notes))
-    return Planned(plan=checked(decided, world.options(decided.engine)), warnings=tuple(warnings))
+    decided = checked(decided, world.options(decided.engine))
+    return Planned(plan=decided, warnings=tuple(warnings), problems=tuple(problems))
 
 
 def _joined(world: World, request: Request, spec: ModelSpec) -> tuple[Request, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from llm_atc.certificates import Certificate
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.command_line import OptionSets
 from llm_atc.plan.engine import Machine, Pin
+from llm_atc.plan.known_models import Known
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.offers import Catalogue
@@ -131,6 +132,9 @@ class TargetForMoney(Target, Protocol):
 
 class TargetHere(Target, Protocol):
     """A target on this machine, which can also run an engine in the terminal that asked for it."""
+
+    def check_port(self, plan: Plan) -> None:
+        """Raise EngineError when the port that was asked for is another program's or another deployment's."""
 
     def foreground(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
         """Run the engine here until Ctrl-C or SIGTERM, telling its log by `report.line`.
@@ -345,6 +349,7 @@ class World:
     environ: Mapping[str, str]
     options: OptionSets
     tunnels: Tunnels
+    known: Known
 
     def target(self, plan: Plan) -> Target:
         """Where this plan runs."""

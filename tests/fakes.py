@@ -10,20 +10,21 @@ from pathlib import Path
 
 from llm_atc.access import Secret
 from llm_atc.certificates import Certificate
-from llm_atc.errors import AtcError, CloudError
+from llm_atc.errors import AtcError, CloudError, EngineError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.architecture import Architecture, Unknown
 from llm_atc.plan.engine import Machine, Pin
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.offers import Catalogue
+from llm_atc.plan.papers import Papers
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.weights import Weights
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold, Usage, World
 from llm_atc.store.database import Database
-from llm_atc.store.engine_options import engine_options
+from llm_atc.store.engine_options import engine_options, known_models
 from llm_atc.store.vault import FileVault
 
 ABSENT = Observation(machine=MachineState.ABSENT)
@@ -94,6 +95,7 @@ class FakeTarget:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.ports_taken: set[int] = set()
         self.launched: list[tuple[Plan, dict[str, str]]] = []
         self.seen: dict[str, Observation] = {}
         self.script: list[Observation] = []
@@ -130,6 +132,10 @@ class FakeTarget:
 
     def extend(self, plan: Plan) -> None:
         self.calls.append(f"extend {plan.name} {plan.ending.ttl} {plan.ending.budget}")
+
+    def check_port(self, plan: Plan) -> None:
+        if plan.port_fixed and plan.port in self.ports_taken:
+            raise EngineError(f"Port {plan.port} is taken.", hint=f"--port {plan.port + 1}")
 
     def foreground(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
         self.calls.append(f"foreground {plan.name}")
@@ -170,6 +176,7 @@ class FakeModels:
     def __init__(self) -> None:
         self.architecture: Architecture | Unknown = Unknown(name="New", reason="it is new")
         self.weights = Weights(bytes=0, parameters=0)
+        self.papers = Papers()
         self.specs: dict[str, ModelSpec] = {}
         self.raises: AtcError | None = None
         self.looked: list[tuple[ModelRef, str | None]] = []
@@ -182,7 +189,7 @@ class FakeModels:
 
     def measure(self, ref: ModelRef, token: Secret | None) -> Facts:
         spec = self.look(ref, token)
-        return Facts(spec=spec, architecture=self.architecture, weights=self.weights)
+        return Facts(spec=spec, architecture=self.architecture, weights=self.weights, papers=self.papers)
 
     def fetch(self, model: ModelSpec, report: Reporter) -> str:
         return model.ref.location
@@ -330,6 +337,7 @@ class Fakes:
             environ=self.environ,
             options=engine_options,
             tunnels=self.tunnels,
+            known=known_models,
         )
 
     def kept(self, name: str) -> dict[str, str]:

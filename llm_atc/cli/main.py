@@ -15,12 +15,14 @@ from llm_atc.cli import (
     checkpoints,
     config,
     connect,
+    doctor,
     download,
     engines,
     fit,
     generate,
     lifecycle,
     parse,
+    plan,
     serve,
     status,
     timeline,
@@ -41,6 +43,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
+app.command("plan")(plan.plan)
 app.command("status")(status.status)
 app.command("endpoint")(status.endpoint)
 app.command("connect")(connect.connect)
@@ -53,6 +56,7 @@ app.command("extend")(lifecycle.extend)
 app.command("down")(lifecycle.down)
 app.command("generate")(generate.generate)
 app.command("download")(download.download)
+app.command("doctor")(doctor.doctor)
 app.command("fit")(fit.fit)
 app.command("accelerators")(accelerators.accelerators)
 app.command("parse")(parse.parse)
@@ -81,7 +85,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     """The entry point: what follows `--` goes to the engine, the rest is parsed; errors become exit codes."""
     words = list(sys.argv[1:] if argv is None else argv)
     engine_args: tuple[str, ...] = ()
-    if "--" in words and words[:1] in (["serve"], ["chat"]):
+    if "--" in words and words[:1] in (["serve"], ["chat"], ["plan"]):
         cut = words.index("--")
         words, engine_args = words[:cut], tuple(words[cut + 1 :])
     command = typer.main.get_command(app)

@@ -120,6 +120,11 @@ def ask(typed: Typed, engine_args: tuple[str, ...] = (), *, cloud: str | None = 
     return replace(asked, request=with_files(asked.request))
 
 
+def settled() -> Settled:
+    """Every setting that this command was told, with its source; empty before `ask`."""
+    return _settled.get()
+
+
 def gathered_with(typed: Typed) -> Gathered:
     """Every setting with its source; what is odd about the layers is told on stderr.
 

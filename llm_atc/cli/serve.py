@@ -12,7 +12,7 @@ from llm_atc.cli.options import AsJson, DetachRun, DetachSetup, Invocation, Time
 from llm_atc.cli.request import NOTHING_TYPED, Typed, ask, takes_request, with_model
 
 if TYPE_CHECKING:
-    from llm_atc.launcher import Status
+    from llm_atc.launcher import Status, Until
     from llm_atc.plan.plan import Plan
     from llm_atc.plan.request import Request
     from llm_atc.ports import World
@@ -36,6 +36,7 @@ def serve(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the task that would be launched, and stop.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start what is known not to start.")] = False,
     timeout: Timeout = 3600,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show every line that is said meanwhile.")
@@ -48,6 +49,7 @@ def serve(
     What follows `--` goes to the engine as it is: llm-atc serve MODEL … -- --max-model-len 4096
     """
     from llm_atc.errors import UsageError
+    from llm_atc.launcher import Until
 
     invocation = context.obj if isinstance(context.obj, Invocation) else Invocation()
     request = ask(with_model(typed, positional), invocation.engine_args).request
@@ -57,9 +59,10 @@ def serve(
     if foreground:
         if as_json or detach_run or detach_setup:
             raise UsageError("--foreground stays in this terminal: it goes with no --json and no --detach.")
-        _serve_in_foreground(request, yes)
+        _serve_in_foreground(request, yes, force)
         return
-    _serve(request, yes, as_json, verbose, timeout, detach_setup=detach_setup, detach_run=detach_run)
+    until = Until.SUBMITTED if detach_setup else Until.SET_UP if detach_run else Until.READY
+    _serve(request, yes, as_json, verbose, timeout, until=until, force=force)
 
 
 def show_landed(world: World, status: Status) -> None:
@@ -83,12 +86,13 @@ def open_world() -> World:
 
 
 def _print_task(request: Request) -> None:
-    from llm_atc import planning
+    from llm_atc.outlook import look
 
-    planned = planning.plan(open_world(), request, strict=False)
-    for sentence in (*planned.warnings, *planned.plan.notes):
+    found = look(open_world(), request, ask=False)
+    decided = found.startable(force=True)
+    for sentence in found.warnings():
         typer.echo(f"· {sentence}", err=True)
-    sys.stdout.write(text_of(planned.plan))
+    sys.stdout.write(text_of(decided))
 
 
 def text_of(plan: Plan) -> str:
@@ -99,7 +103,7 @@ def text_of(plan: Plan) -> str:
     return text(plan) if plan.place.local else render(plan)
 
 
-def _serve_in_foreground(request: Request, yes: bool) -> None:
+def _serve_in_foreground(request: Request, yes: bool, force: bool) -> None:
     from llm_atc import launcher
     from llm_atc.cli.progress import Progress
     from llm_atc.errors import UsageError
@@ -109,7 +113,7 @@ def _serve_in_foreground(request: Request, yes: bool) -> None:
     if not request.auth:
         asking(yes)(NO_KEY)
     report = Progress(verbose=True)
-    launcher.serve_in_foreground(open_world(), request, report)
+    launcher.serve_in_foreground(open_world(), request, report, force=force)
 
 
 def _serve(
@@ -119,8 +123,8 @@ def _serve(
     verbose: bool,
     timeout: float,
     *,
-    detach_setup: bool,
-    detach_run: bool,
+    until: Until,
+    force: bool,
 ) -> None:
     from llm_atc import launcher
     from llm_atc.cli import output
@@ -130,7 +134,6 @@ def _serve(
     ask = asking(yes)
     if not request.auth:
         ask(NO_KEY)
-    until = Until.SUBMITTED if detach_setup else Until.SET_UP if detach_run else Until.READY
     world = open_world()
     with Progress(verbose=verbose) as report:
         status = launcher.serve(
@@ -141,6 +144,7 @@ def _serve(
             order=report.pausing(asking(yes, unheard=True)),
             until=until,
             timeout=timeout,
+            force=force,
         )
     if as_json:
         output.print_json(output.status_facts(status))

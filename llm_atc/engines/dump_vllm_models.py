@@ -8,6 +8,14 @@ import sys
 from typing import Any
 
 
+def of_transformers() -> set[str]:
+    """The classes that transformers has for models: vLLM can run many that it has no code of its own for."""
+    auto = importlib.import_module("transformers.models.auto.modeling_auto")
+    tables = [table for name, table in vars(auto).items() if name.endswith("_MAPPING_NAMES")]
+    values = [value for table in tables for value in table.values()]
+    return {name for value in values for name in ([value] if isinstance(value, str) else value)}
+
+
 def found() -> dict[str, Any]:
     """Names only: what vLLM's registries hold."""
     registry = importlib.import_module("vllm.model_executor.models.registry")
@@ -18,6 +26,7 @@ def found() -> dict[str, Any]:
         "engine": "vllm",
         "version": importlib.import_module("vllm").__version__.partition("+")[0],
         "architectures": sorted(registry.ModelRegistry.get_supported_archs()),
+        "transformers": sorted(of_transformers() - set(registry.ModelRegistry.get_supported_archs())),
         "multimodal": sorted(registry._MULTIMODAL_MODELS),
         "dropped": dict(sorted(registry._PREVIOUSLY_SUPPORTED_MODELS.items())),
         "elsewhere": dict(sorted(registry._OOT_SUPPORTED_MODELS.items())),

@@ -19,6 +19,7 @@ def read_machine() -> Machine:
         gpu=gpus[0] if gpus else None,
         gpus=len(gpus),
         compiler=compiler() is not None,
+        disk=shutil.disk_usage(Path.home()).free,
     )
 
 

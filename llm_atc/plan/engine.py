@@ -32,7 +32,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What an engine must know of the machine it runs on; memory is bytes that are free now.
+    """What an engine must know of the machine it runs on; memory and disk are bytes that are free now.
 
     `gpu` is the name of the first NVIDIA GPU and `gpus` their number; `compiler` says whether g++ is there.
     """
@@ -42,3 +42,4 @@ class Machine:
     gpu: str | None = None
     gpus: int = 0
     compiler: bool = False
+    disk: int | None = None

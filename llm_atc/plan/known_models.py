@@ -18,13 +18,15 @@ _WORDS = re.compile(r"[^a-z0-9]+")
 class KnownModels:
     """The architectures that one version of an engine loads, and the parsers that it has.
 
-    `dropped` are architectures with the last version that had them, `elsewhere` those that a plug-in brings.
+    `transformers` are those that transformers has besides, which vLLM may run through it. `dropped` are
+    architectures with the last version that had them, `elsewhere` those that a plug-in brings.
     `chat_templates` are the model types for which the engine brings a template of its own.
     """
 
     engine: EngineName
     version: str
     architectures: frozenset[str]
+    transformers: frozenset[str] = frozenset()
     multimodal: frozenset[str] = frozenset()
     dropped: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class KnownModels:
             engine=EngineName(found["engine"]),
             version=found["version"],
             architectures=frozenset(found["architectures"]),
+            transformers=frozenset(found.get("transformers", ())),
             multimodal=frozenset(found.get("multimodal", ())),
             dropped=found.get("dropped", {}),
             elsewhere=found.get("elsewhere", {}),

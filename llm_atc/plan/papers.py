@@ -43,11 +43,16 @@ _INPUTS = {
 }
 
 
+# Kinds of rope scaling that vLLM takes to be within the configuration's number (config/model.py).
+_WITHIN = ("su", "longrope", "llama3", "mrope")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Papers:
     """What the files beside the weights say. None is what nobody looked at.
 
     `generation` are the checkpoint's own defaults. `quantization` is the method that the configuration names.
+    `stretched` says that the context is longer than the configuration's number, by a factor (rope scaling).
     """
 
     tokenizer: bool | None = None
@@ -57,6 +62,7 @@ class Papers:
     model_type: str | None = None
     quantization: str | None = None
     own_code: bool = False
+    stretched: bool = False
 
 
 def read_papers(names: Iterable[str], texts: Mapping[str, bytes]) -> Papers:
@@ -76,6 +82,7 @@ def read_papers(names: Iterable[str], texts: Mapping[str, bytes]) -> Papers:
         model_type=_word(config.get("model_type")),
         quantization=_method(config),
         own_code="auto_map" in config,
+        stretched=_stretched(config),
     )
 
 
@@ -110,6 +117,13 @@ def _method(config: Mapping[str, Any]) -> str | None:
         if isinstance(found, Mapping):
             return _word(found.get("quant_method"))
     return None
+
+
+def _stretched(config: Mapping[str, Any]) -> bool:
+    scaling = config.get("rope_scaling") or config.get("rope_parameters")
+    if not isinstance(scaling, Mapping):
+        return False
+    return "factor" in scaling and scaling.get("rope_type", scaling.get("type")) not in _WITHIN
 
 
 def _word(value: object) -> str | None:

@@ -147,13 +147,16 @@ class LocalTarget:
 
         return follow_log(folder.path, lines, goes_on=goes_on, wait=lambda: self._sleep(_POLL))
 
+    def check_port(self, plan: Plan) -> None:
+        if plan.port_fixed and self._port_of(plan.name) != plan.port:
+            choose_port(plan, self._taken())
+
     def _folder(self, name: str) -> Folder:
         return Folder(self._root / check_name(name))
 
     def _launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, tied: int | None) -> None:
         folder = self._folder(plan.name)
-        if plan.port_fixed and self._port_of(plan.name) != plan.port:
-            choose_port(plan, self._taken())  # raises now rather than after an installation
+        self.check_port(plan)  # now rather than after an installation
         launch = folder.announce()
         try:
             executable = plan.executable or (self._engines.ensure(plan.pin, report),)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from llm_atc.errors import EngineError
 from llm_atc.plan.plan import Plan
+from llm_atc.plan.preflight import Finding, ok, warning
+from llm_atc.plan.request import DEFAULT_PORT
 from llm_atc.render.command import LOOPBACK
 
 _TRIED = 200
@@ -62,6 +64,15 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def usual_port(port: int = DEFAULT_PORT) -> Iterator[Finding]:
+    """Whether the port that an engine here gets by default is free; the next one is taken where not."""
+    if is_free(port):
+        yield ok("port", f"Port {port} is free.")
+    else:
+        says = f"Port {port} is taken by {who_listens(port) or 'another program'}: the next free one is used."
+        yield warning("port", says, "llm-atc status")
 
 
 def who_listens(port: int) -> str | None:

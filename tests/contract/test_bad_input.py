@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.make_tiny_model import make
 from tests.offline import NOBODY, llm_atc, offline_environment
 
 HERE = ("--cloud", "local")
@@ -129,12 +130,8 @@ def test_it_is_told_what_is_wrong_and_what_helps(case: str, offline: dict[str, s
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A directory that looks like a model; nothing here loads it."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
-    (folder / "model.safetensors").write_bytes(b"\0" * 16)
-    return folder
+    """A small model; nothing here loads it."""
+    return make(tmp_path / "model")
 
 
 def test_a_region_of_another_cloud_is_told(offline: dict[str, str], model: Path) -> None:

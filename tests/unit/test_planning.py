@@ -46,7 +46,7 @@ def test_a_model_that_is_not_there_ends_a_strict_plan_and_warns_in_another(fakes
     with pytest.raises(ModelNotFound):
         planning.plan(fakes.world, CLOUD)
     planned = planning.plan(fakes.world, CLOUD, strict=False)
-    assert planned.warnings == ("No model 'x'.",)
+    assert planned.problems == (fakes.models.raises,)
     assert planned.plan.model.looked is False
 
 
@@ -57,13 +57,16 @@ def test_a_catalogue_that_refuses_ends_a_strict_plan_and_warns_in_another(
     fakes.catalog.raises = error
     with pytest.raises(type(error)):
         planning.plan(fakes.world, CLOUD)
-    assert planning.plan(fakes.world, CLOUD, strict=False).warnings == (error.message,)
+    assert planning.plan(fakes.world, CLOUD, strict=False).problems == (error,)
 
 
 def test_both_lookups_that_fail_are_both_warned_of(fakes: Fakes) -> None:
     fakes.models.raises = ModelNotFound("No model.")
     fakes.catalog.raises = CloudError("No catalogue.")
-    assert planning.plan(fakes.world, CLOUD, strict=False).warnings == ("No model.", "No catalogue.")
+    assert planning.plan(fakes.world, CLOUD, strict=False).problems == (
+        fakes.models.raises,
+        fakes.catalog.raises,
+    )
 
 
 def test_what_is_not_sold_there_is_told_with_the_nearest_that_is(fakes: Fakes) -> None:

@@ -1,0 +1,147 @@
+"""Whether a plan's model fits where it is to run: on the accelerators of a cloud, or on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from llm_atc.plan.accelerators import CHIPS, Accelerator
+from llm_atc.plan.architecture import Architecture, Dtype
+from llm_atc.plan.engine import EngineName, Machine
+from llm_atc.plan.fit import Wish, gib, judge
+from llm_atc.plan.fit_report import FitReport, Opinion, judge_gguf, report
+from llm_atc.plan.plan import Plan
+from llm_atc.plan.preflight import Finding, Seen, copied, ok, refused, unknown, warning
+from llm_atc.plan.tuning import wish_of
+from llm_atc.plan.weights import loaded
+
+GIB = 1024**3
+# What vLLM on a CPU takes beside weights and KV cache: seen with tiny models (see docs/local.md).
+VLLM_HERE = 3 * GIB // 2
+
+
+def fit_of(seen: Seen, concurrency: int) -> FitReport:
+    """What is true of the model on each of the plan's accelerators, with the options that it gets there."""
+    facts, plan = seen.facts, seen.plan
+    known = tuple(one for one in plan.accelerators if one.chip is not None)
+    return report(
+        facts.spec.ref.name, facts.architecture, facts.weights, known, wish_of(seen.options, concurrency)
+    )
+
+
+def shortened(seen: Seen) -> Plan:
+    """The plan, with the longest context that fits where nobody said one and the model's own does not.
+
+    vLLM does not start with a context of which not even one request fits.
+    """
+    plan, shape = seen.plan, seen.facts.architecture
+    if plan.place.local or plan.by_accelerator or plan.num_nodes > 1 or not isinstance(shape, Architecture):
+        return plan
+    if not seen.vllm or "max_model_len" in seen.options or shape.context is None:
+        return plan
+    opinions = fit_of(seen, 1).opinions
+    most = [one.max_model_len for one in opinions if one.fits and one.max_model_len]
+    if not most or min(most) >= shape.context:
+        return plan
+    note = (
+        f"Its own context of {shape.context} tokens does not fit on {plan.accelerators[0]}: "
+        f"{min(most)} are set. More, or fewer: --max-model-len."
+    )
+    words = (*plan.arguments, "--max-model-len", str(min(most)))
+    return replace(plan, arguments=words, notes=(*plan.notes, note))
+
+
+def fits(seen: Seen, machine: Machine | None) -> Iterator[Finding]:
+    """Whether there is memory for it, on a cloud's accelerators or, with a `machine`, here."""
+    if machine is not None:
+        yield from _here(seen, machine)
+        return
+    if seen.plan.by_accelerator or seen.plan.num_nodes > 1 or not seen.plan.accelerators:
+        return  # chosen because it fits there, with options of its own for each; or spread over machines
+    known = [one for one in seen.plan.accelerators if one.chip is not None]
+    if not known:
+        yield unknown("fit", f"What {seen.plan.accelerators[0]} holds is not known to llm-atc.")
+        return
+    opinions = fit_of(seen, 1).opinions  # one request must fit; that more do is no condition of starting
+    wrong = [one for one in opinions if one.fits is False]
+    for one in opinions:
+        yield _of_opinion(one, stops=len(wrong) == len(known) and seen.vllm)
+
+
+def _of_opinion(one: Opinion, *, stops: bool) -> Finding:
+    """`stops` says that the engine cannot start where it does not fit: llama.cpp leaves layers to the CPU."""
+    if one.fits is None:
+        return unknown("fit", f"{one.accelerator}: {one.reason}.")
+    if one.fits:
+        return ok("fit", f"{one.accelerator}: {one.reason}.")
+    cure = one.options[0] if one.options else None
+    make = refused if stops else warning
+    return make("fit", f"It does not fit on {one.accelerator}: {one.reason}.", cure)
+
+
+def _here(seen: Seen, machine: Machine) -> Iterator[Finding]:
+    facts = seen.facts
+    if copied(seen.plan) and machine.disk is not None and facts.weights.bytes > machine.disk:
+        yield warning(
+            "disk",
+            f"{gib(facts.weights.bytes)} of weights are more than the {gib(machine.disk)} free on this disk. "
+            "What is here already need not come again.",
+            "llm-atc models",
+        )
+    if machine.gpus:
+        yield from _gpus_here(seen, machine)
+        return
+    if seen.plan.engine is EngineName.VLLM:
+        yield _vllm_here(seen, machine)
+    elif machine.memory and facts.weights.bytes > machine.memory:
+        yield warning(
+            "fit",
+            f"{gib(facts.weights.bytes)} of weights are more than the {gib(machine.memory)} free here: "
+            "it will be very slow.",
+            "a smaller quantization, such as :Q4_K_M",
+        )
+
+
+def _vllm_here(seen: Seen, machine: Machine) -> Finding:
+    facts, shape = seen.facts, seen.facts.architecture
+    if not isinstance(shape, Architecture) or not machine.memory:
+        return unknown("fit", "How much of this machine's memory it takes is not known.")
+    cache = seen.options.get("kv_cache_memory_bytes")
+    need = loaded(facts.weights, shape, shape.dtype or Dtype.BFLOAT16) + VLLM_HERE
+    need += cache if isinstance(cache, int) else 0
+    if need > machine.memory:
+        return refused(
+            "fit",
+            f"It needs about {gib(need)} of memory, and {gib(machine.memory)} are free on this machine.",
+            "a smaller or quantized model, or a cloud: --cloud aws --accelerator auto",
+        )
+    return ok("fit", f"It needs about {gib(need)} of this machine's free {gib(machine.memory)}.")
+
+
+def _gpus_here(seen: Seen, machine: Machine) -> Iterator[Finding]:
+    facts, name = seen.facts, _chip(machine.gpu or "")
+    shape = facts.architecture
+    if name is None or not isinstance(shape, Architecture):
+        yield unknown("fit", f"What {machine.gpu} holds of this model is not known to llm-atc.")
+        return
+    ranks = seen.options.get("tensor_parallel_size")
+    count = ranks if isinstance(ranks, int) else 1 if seen.vllm else machine.gpus
+    one = Accelerator(name=name, count=count)
+    wish: Wish = wish_of(seen.options, 1)
+    found = (judge if seen.vllm else judge_gguf)(shape, facts.weights, one, wish)
+    opinion = Opinion(
+        accelerator=one,
+        fits=found.fits,
+        max_model_len=found.max_model_len,
+        concurrency=found.concurrency,
+        reason=found.reason,
+        options=found.options,
+    )
+    yield _of_opinion(opinion, stops=seen.vllm)
+
+
+def _chip(gpu: str) -> str | None:
+    """The catalogue's name of a GPU as nvidia-smi calls it: `NVIDIA A100-SXM4-80GB` is A100-80GB."""
+    words = set(gpu.upper().replace("-", " ").split())
+    fitting = [name for name in CHIPS if set(name.upper().split("-")) <= words]
+    return max(fitting, key=len, default=None)
