@@ -233,7 +233,7 @@ class Catalog(Protocol):
 
     def check(self, place: Place, accelerator: Accelerator) -> Sold:
         """Whether this cloud sells it there. Raises OfferError when the region or zone is not that cloud's,
-        CloudError when no catalogue can be read. Blocks for ten seconds at most."""
+        CloudError when no catalogue can be read. Blocks for half a minute at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from llm_atc.targets.sky_client import first_line, sky_quiet
 from llm_atc.targets.sky_prices import read_catalogue
 
 T = TypeVar("T")
-SECONDS = 10.0
+SECONDS = 30.0
 READ_SECONDS = 60.0
 # As long as SkyPilot itself takes a catalogue for new.
 FRESH = 7 * 3600.0

@@ -60,7 +60,8 @@ def shaped(shape: Shape) -> st.SearchStrategy[Any]:
     if shape.kind == "list":
         return st.lists(shaped(shape.of[0]), min_size=shape.bounds.get("min_length", 0), max_size=3)
     if shape.kind == "dict":
-        return st.dictionaries(shaped(shape.keys) if shape.keys else words, shaped(shape.of[0]), max_size=3)
+        keys, least = shaped(shape.keys) if shape.keys else words, shape.bounds.get("min_length", 0)
+        return st.dictionaries(keys, shaped(shape.of[0]), min_size=least, max_size=3)
     if shape.kind == "object":
         required = {name: shaped(one) for name, one in shape.fields.items() if one.required}
         optional = {name: shaped(one) for name, one in shape.fields.items() if not one.required}
