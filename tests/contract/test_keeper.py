@@ -336,7 +336,7 @@ def test_nobody_asking_for_long_enough_ends_the_job(job: Job) -> None:
     began = time.monotonic()
     assert job.complete()[0] == 200
     assert job.ends() == 0
-    assert 6 <= time.monotonic() - began
+    assert time.monotonic() - began >= 6
     said = job.said()
     assert "the job ends after 6 seconds without a request" in said
     assert "warning: ends in 1 seconds: nobody has asked for" in said
