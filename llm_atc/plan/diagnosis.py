@@ -47,6 +47,21 @@ _SIGNS = (
         "Check the name; for a private repository give --secret HF_TOKEN",
     ),
     _sign(
+        r"Revision Not Found for url|RevisionNotFoundError|is not a valid git identifier",
+        "The repository has no such revision.",
+        "Correct what follows @: a branch, a tag or a commit",
+    ),
+    _sign(
+        r"Quantization method specified in the model config .* does not match",
+        "The checkpoint is quantized otherwise than --quantization says.",
+        "Leave --quantization away: vLLM reads it from the checkpoint",
+    ),
+    _sign(
+        r"Couldn't instantiate the backend tokenizer|Can't load tokenizer for|error loading model vocabulary",
+        "The checkpoint has no tokenizer that can be loaded.",
+        "Add tokenizer.json to it, or name another: -- --tokenizer OWNER/NAME",
+    ),
+    _sign(
         r"User-specified max_model_len \(\d+\) is greater than the derived max_model_len",
         "The context asked for is longer than the model's own.",
         "Ask for less with --max-model-len",
@@ -112,7 +127,7 @@ _SIGNS = (
     ),
     _sign(
         r"Not enough allowed NUMA nodes|World size .* is larger than the number of available GPUs"
-        r"|not divisible by .*tensor parallel|must be divisible by tensor_parallel_size",
+        r"|not divisible by .*tensor parallel|must be divisible by tensor.parallel.size",
         "The tensor parallel size does not suit this machine or this model.",
         "Choose another number of accelerators, or -- --tensor-parallel-size N",
     ),

@@ -65,16 +65,16 @@ def fits(seen: Seen, machine: Machine | None) -> Iterator[Finding]:
     opinions = fit_of(seen, 1).opinions  # one request must fit; that more do is no condition of starting
     wrong = [one for one in opinions if one.fits is False]
     for one in opinions:
-        yield _of_opinion(one, stops=len(wrong) == len(known) and seen.vllm)
+        yield _of_opinion(one, seen, stops=len(wrong) == len(known) and seen.vllm)
 
 
-def _of_opinion(one: Opinion, *, stops: bool) -> Finding:
+def _of_opinion(one: Opinion, seen: Seen, *, stops: bool) -> Finding:
     """`stops` says that the engine cannot start where it does not fit: llama.cpp leaves layers to the CPU."""
     if one.fits is None:
         return unknown("fit", f"{one.accelerator}: {one.reason}.")
     if one.fits:
         return ok("fit", f"{one.accelerator}: {one.reason}.")
-    cure = one.options[0] if one.options else None
+    cure = one.options[0] if one.options else f"llm-atc fit {seen.facts.spec.ref.name}"
     make = refused if stops else warning
     return make("fit", f"It does not fit on {one.accelerator}: {one.reason}.", cure)
 
@@ -137,7 +137,7 @@ def _gpus_here(seen: Seen, machine: Machine) -> Iterator[Finding]:
         reason=found.reason,
         options=found.options,
     )
-    yield _of_opinion(opinion, stops=seen.vllm)
+    yield _of_opinion(opinion, seen, stops=seen.vllm)
 
 
 def _chip(gpu: str) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.make_tiny_model import make
 from tests.cloud.client import free_port
 from tests.offline import llm_atc, offline_environment
 
@@ -29,10 +30,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A directory that looks like a model; no machine will ever load it."""
-    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
-    (tmp_path / "model.safetensors").write_bytes(b"\0" * 16)
-    return tmp_path
+    """A small model; no machine will ever load it."""
+    return make(tmp_path / "model")
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,26 @@ VLLM = {
         "You can update Transformers with the command `pip install --upgrade transformers`.",
         "The pinned vLLM does not know this model's architecture.",
     ),
+    "bad revision": (
+        "huggingface_hub.errors.RevisionNotFoundError: 404 Client Error. (Request ID: Root=1-6)\n"
+        "Revision Not Found for url: https://huggingface.co/api/models/org/model/revision/v9.",
+        "The repository has no such revision.",
+    ),
+    "quantization mismatch": (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, Quantization method specified in the model config (awq) does not match the "
+        "quantization method specified in the `quantization` argument (gptq). [type=value_error]",
+        "The checkpoint is quantized otherwise than --quantization says.",
+    ),
+    "missing tokenizer": (
+        "ValueError: Couldn't instantiate the backend tokenizer from one of:",
+        "The checkpoint has no tokenizer that can be loaded.",
+    ),
+    "heads that do not divide": (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig\n"
+        "  Value error, Total number of attention heads (4) must be divisible by tensor parallel size (3).",
+        PARALLEL,
+    ),
     "code of its own": (
         "ValueError: The repository someone/model contains custom code which must be executed to correctly "
         "load the model.\nPlease pass the argument `trust_remote_code=True` to allow custom code to be run.",
