@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -10,6 +11,9 @@ pytest_plugins = ["tests.cloud.fixtures", "tests.local_fixtures", "tests.source_
 
 REQUIRE = "LLM_ATC_REQUIRE_ALL"
 _skipped: list[str] = []
+
+# What a shell starts in the background ignores Ctrl-C, and so would the programs that tests send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
