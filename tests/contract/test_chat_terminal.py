@@ -19,7 +19,7 @@ import pytest
 from tests.openai_server import Answer, Ask, OpenAIServer, event, told
 
 SECONDS = 30
-ENTER = b"\r"
+CTRL_C, CTRL_D, ENTER, ALT_ENTER, UP = b"\x03", b"\x04", b"\r", b"\x1b\r", b"\x1b[A"
 
 
 class Terminal:
@@ -101,6 +101,57 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
+def test_lines_commands_and_history_at_a_terminal(home: Path) -> None:
+    with OpenAIServer(
+        lambda ask: told("**Roger", f"** to {len(ask.said)}."), models=("tiny", "big")
+    ) as server:
+        with Terminal(home, server.url) as terminal:
+            terminal.prompted()
+            terminal.type(b"one" + ALT_ENTER + b"two\\" + ENTER + b"three" + ENTER)
+            assert "Roger\x1b[0m to 13." in terminal.until("to 13.")
+            terminal.say("/clera")
+            terminal.until("Did you mean /clear?")
+            terminal.say("/system Be brief.")
+            terminal.until("System: Be brief.")
+            terminal.say("/params temperature 3")
+            terminal.until("between 0 and 2")
+            terminal.say("/params temperature 0.5")
+            terminal.until("0.5")
+            terminal.say("/model big")
+            terminal.until("* big")
+            terminal.say("four")
+            terminal.until("to 4.")
+            terminal.say("/save kept")
+            terminal.until("kept.json")
+            terminal.say("/clear")
+            terminal.until("Forgotten")
+            terminal.say("/history")
+            terminal.until("Nothing was said yet")
+            terminal.say("/load kept")
+            terminal.until("Loaded: 4 messages")
+            terminal.say("/quit")
+            assert terminal.ended() == 0
+        with Terminal(home, server.url) as terminal:
+            terminal.prompted()
+            for _ in range(6):
+                terminal.type(UP)
+            terminal.until("four")
+            terminal.type(CTRL_C)
+            terminal.prompted()
+            terminal.type(CTRL_D)
+            assert terminal.ended() == 0
+        first, second = (body for _, body in server.asked)
+    assert first["messages"] == [{"role": "user", "content": "one\ntwo\nthree"}]
+    assert (second["model"], second["temperature"]) == ("big", 0.5)
+    assert [message["content"] for message in second["messages"]] == [
+        "Be brief.",
+        "one\ntwo\nthree",
+        "**Roger** to 13.",
+        "four",
+    ]
+    assert (home / "chat-history").stat().st_mode & 0o777 == 0o600
+
+
 def test_ctrl_c_ends_an_answer_and_the_chat_goes_on(home: Path) -> None:
     closed = threading.Event()
 
@@ -126,3 +177,44 @@ def test_ctrl_c_ends_an_answer_and_the_chat_goes_on(home: Path) -> None:
         terminal.say("/quit")
         assert terminal.ended() == 0
         assert server.asked[1][1]["messages"] == [{"role": "user", "content": "again"}]
+
+
+TOOL = """
+from mcp.server.mcpserver import MCPServer
+server = MCPServer("tower")
+
+@server.tool()
+def clear(runway: str) -> str:
+    "Clear a runway."
+    return f"{runway} is clear"
+
+server.run()
+"""
+
+
+def test_a_tool_is_called_when_the_user_says_so(home: Path) -> None:
+    (home / "tower.py").write_text(TOOL)
+    (home / "mcp.json").write_text(
+        f'{{"mcpServers": {{"tower": {{"command": "{sys.executable}", "args": ["{home / "tower.py"}"]}}}}}}'
+    )
+    call = {"index": 0, "id": "c", "function": {"name": "tower__clear", "arguments": '{"runway": "25L"}'}}
+
+    def script(ask: Ask) -> Answer:
+        if ask.body["messages"][-1]["role"] == "tool":
+            return told(f"Result: {ask.said}.")
+        return Answer(stream=[event({"tool_calls": [call]}, "tool_calls"), b"data: [DONE]\n\n"])
+
+    with OpenAIServer(script) as server, Terminal(home, server.url, "--enable-mcp") as terminal:
+        terminal.until("tower: 1 tools")
+        for answer, result in (("n", "The user declined this call.."), ("always", "25L is clear.")):
+            terminal.say("Is it clear?")
+            terminal.until("[y/n/always]")
+            terminal.type(answer.encode() + ENTER)
+            terminal.until(f"Result: {result}")
+        terminal.say("And now?")
+        assert "y/n/always" not in terminal.until("Result: 25L is clear.")
+        terminal.say("/mcp")
+        terminal.until("Clear a runway.")
+        terminal.prompted()
+        terminal.type(CTRL_D)
+        assert terminal.ended() == 0
