@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MARK = "LLM_ATC_TEST_SESSION"  # every process started for a session has this in its environment
+MARK = "SIMULATED_REGION_SESSION"  # every process started for a session has this in its environment
 KEEP = "LLM_ATC_TEST_KEEP"  # where set, the files of an ended session stay for a look
 END_SECONDS = 5.0
 
