@@ -50,7 +50,8 @@ def engine_command(region: SimulatedRegion) -> list[str]:
     """The words of the engine's process on the machine."""
     each = "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline 2>/dev/null; echo; done"
     lines = region.ssh(NAME, each).stdout.splitlines()
-    (line,) = {line for line in lines if "bin/vllm serve " in line}
+    # The keeper's own words name the engine's too.
+    (line,) = {line for line in lines if "bin/vllm serve " in line and "llm_atc.keeper" not in line}
     return line.split()
 
 
