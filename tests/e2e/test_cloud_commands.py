@@ -119,9 +119,8 @@ def test_an_engine_that_cannot_start_is_told_with_its_cause_and_what_it_costs(
     region: SimulatedRegion, hub: Hub
 ) -> None:
     words = ("llm-atc", "serve", "--name", OPEN, *ON_GCP, "-e", f"HF_ENDPOINT={hub.url}")
-    failed = region.run(
-        *words, "--", "--max-model-len", "999999", env={"HF_ENDPOINT": hub.url}, check=False, timeout=600
-    )
+    too_long = ("--force", "--", "--max-model-len", "999999")
+    failed = region.run(*words, *too_long, env={"HF_ENDPOINT": hub.url}, check=False, timeout=600)
     said = failed.stderr
     assert failed.returncode == 1
     assert "The context asked for is longer than the model's own." in said

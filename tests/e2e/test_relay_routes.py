@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import openai
 import pytest
 
 from examples.make_tiny_model import make
+from llm_atc.access import Secret
 from llm_atc.engines.installer import EnginesHere
 from llm_atc.ports import EngineState
 from llm_atc.relay.routes import find
 from llm_atc.targets.local import LocalTarget
+from llm_atc.targets.local_folder import Folder
 from tests.local_fixtures import ModelsOnDisk, Told, eventually, get, plan_here
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -44,43 +40,27 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, real_engines: EnginesHere) -> Iterator[Pair]:
-    """vLLM with everything switched on that it may open, and a relay started before it."""
-    model = tmp_path_factory.mktemp("tiny")
+    """vLLM with everything switched on that it may open, and the relay that is put in front of it here."""
+    model, home = tmp_path_factory.mktemp("tiny"), tmp_path_factory.mktemp("home")
     make(model)
-    target = LocalTarget(tmp_path_factory.mktemp("home"), real_engines, ModelsOnDisk())
-    target.launch(plan_here("relayed", str(model), arguments=ARGUMENTS, **DEVELOPMENT), {}, Told())
+    target = LocalTarget(home, real_engines, ModelsOnDisk())
+    plan = plan_here("relayed", str(model), arguments=ARGUMENTS, **DEVELOPMENT)
+    target.launch(plan, {plan.key_variable: Secret(KEY)}, Told())
     try:
-        engine = eventually(lambda: target.observe("relayed").address, within=60) or ""
-        with relay_process(engine) as relay:
+        relay = eventually(lambda: target.observe("relayed").address, within=60) or ""
+        state = Folder(home / "local" / "relayed").state()
+        assert state is not None
 
-            def ready() -> bool:
-                log = "\n".join(target.logs("relayed", follow=False, lines=40))
-                assert target.observe("relayed").engine is not EngineState.ENDED, log
-                return get(relay)[0] == 200
+        def ready() -> bool:
+            log = "\n".join(target.logs("relayed", follow=False, lines=40))
+            assert target.observe("relayed").engine is not EngineState.ENDED, log
+            return get(relay)[0] == 200
 
-            assert get(relay)[0] == 503
-            eventually(ready, within=240, every=0.3)
-            yield Pair(relay, engine)
+        assert eventually(lambda: get(relay)[0], within=30) == 503
+        eventually(ready, within=240, every=0.3)
+        yield Pair(relay, f"127.0.0.1:{state.engine_port}")
     finally:
         target.down("relayed", Told())
-
-
-@contextmanager
-def relay_process(engine: str) -> Iterator[str]:
-    """A relay as a process of its own in front of this engine; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    words = ["--upstream", engine, "--listen", address, "--key-env", "A_KEY"]
-    command = [sys.executable, "-m", "llm_atc.relay", *words]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, env=os.environ | {"A_KEY": KEY}, cwd=root) as process:
-        try:
-            eventually(lambda: get(address)[0])
-            yield address
-        finally:
-            process.terminate()
-            assert process.wait(40) == 0
 
 
 def try_route(address: str, method: str, path: str, key: str | None) -> int:
