@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from llm_atc.errors import UsageError
 from llm_atc.plan.architecture import Unknown
 from llm_atc.plan.command_line import parse_words
@@ -16,7 +14,6 @@ from llm_atc.plan.picking import Picked, narrow, pick
 from llm_atc.plan.plan import accelerator_wanted, choose_engine
 from llm_atc.plan.request import Request
 from llm_atc.plan.tuning import tune, wish_of
-from llm_atc.plan.vllm import GPU_MEMORY
 from llm_atc.ports import World
 
 # SkyPilot's targets that are the user's own machines: in no catalogue, and without prices.
@@ -79,5 +76,4 @@ def _wish(world: World, engine: EngineName, request: Request) -> Wish:
     model = ("model",) if engine is EngineName.VLLM else ()
     common = words_with_gpus(request.inference, engine)
     read = parse_words((*model, *common, *request.engine_args), world.options(engine))
-    wish = wish_of(read.options, request.concurrency)
-    return wish if wish.share else replace(wish, share=GPU_MEMORY)
+    return wish_of(read.options, request.concurrency)

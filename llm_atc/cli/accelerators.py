@@ -51,7 +51,6 @@ def accelerators(
     from llm_atc.plan.market import cheapest, rows
     from llm_atc.plan.offers import Terms, nothing_allowed
     from llm_atc.plan.places import read_place
-    from llm_atc.plan.vllm import GPU_MEMORY
 
     world = open_world()
     place = read_place(cloud, region, None)
@@ -63,7 +62,7 @@ def accelerators(
         spot=spot,
         clouds=catalogue.clouds,
     )
-    wish = Wish(max_model_len=max_model_len, concurrency=concurrency, share=GPU_MEMORY)  # as serve does
+    wish = Wish(max_model_len=max_model_len, concurrency=concurrency)
     found = rows(catalogue.offers, terms, _tuner(world, model, source, wish) if model else None, wish)
     if not found:
         raise nothing_allowed(catalogue.offers, terms, model or "It")

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from llm_atc.plan.accelerators import Accelerator, Chip, unknown_accelerator
 from llm_atc.plan.architecture import Architecture, Dtype
 from llm_atc.plan.capability import ADA, FP8_LOWEST, computes_in, refusal, remark
+from llm_atc.plan.keys import GPU_MEMORY
 from llm_atc.plan.kv_cache import CUDA, LONGEST, Pool, pool
-from llm_atc.plan.overhead import GIB, MIB, UTILIZATION, UTILIZATION_BEFORE, Batch, batch, overhead
+from llm_atc.plan.overhead import GIB, MIB, Batch, batch, overhead
 from llm_atc.plan.vllm import CURRENT, PinnedVllm, pin_for
 from llm_atc.plan.weights import Weights, cannot_share, loaded, repeated
 
@@ -26,8 +27,8 @@ USUAL = ("T4", "V100", "L4", "A10G", "L40S", "A100", "A100-80GB", "H100", "H200"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is asked of the model. None is what vLLM does by itself; `ranks` is --tensor-parallel-size,
-    `share` --gpu-memory-utilization."""
+    """What is asked of the model. None is what llm-atc does by itself; `ranks` is
+    --tensor-parallel-size, `share` --gpu-memory-utilization."""
 
     max_model_len: int | None = None
     concurrency: int = 1
@@ -125,10 +126,9 @@ def room(
     """The memory of one of `ranks` such chips."""
     sizes = sizes or batch(chip)
     memory = int(chip.usable * GIB)
-    share = share or (UTILIZATION if pinned is CURRENT else UTILIZATION_BEFORE)
     return Room(
         memory=memory,
-        budget=int(memory * share),
+        budget=int(memory * (share or GPU_MEMORY)),
         weights=loaded(weights, model, dtype, ranks),
         overhead=overhead(model, dtype, ranks, sizes, pinned).total,
         pool=pool(model, kv, dtype, ranks=ranks, platform=replace(CUDA, batch=sizes.tokens)),

@@ -10,8 +10,9 @@ from llm_atc.plan.accelerators import CHIPS, Accelerator, unknown_accelerator
 from llm_atc.plan.architecture import Architecture, Dtype, Unknown
 from llm_atc.plan.fit import COUNTS, LEAST_CONTEXT, USUAL, Split, Verdict, Wish, gib, judge
 from llm_atc.plan.gguf_config import offload
+from llm_atc.plan.keys import GPU_MEMORY
 from llm_atc.plan.kv_cache import PerToken, per_token
-from llm_atc.plan.overhead import GIB, MIB, UTILIZATION
+from llm_atc.plan.overhead import GIB, MIB
 from llm_atc.plan.price import daily, rounded, token_price
 from llm_atc.plan.weights import Weights
 
@@ -181,7 +182,7 @@ def _opinion(verdict: Verdict) -> Opinion:
 def _no_opinion(model: Unknown, weights: Weights, accelerator: Accelerator) -> Opinion:
     """Of a model whose shape is not known: no, where its weights alone are too much, and else no opinion."""
     chip = accelerator.chip
-    room = int((chip.usable if chip else 0) * GIB * UTILIZATION) * accelerator.count
+    room = int((chip.usable if chip else 0) * GIB * GPU_MEMORY) * accelerator.count
     if weights.bytes > room:
         return Opinion(
             accelerator=accelerator,

@@ -14,9 +14,6 @@ from llm_atc.plan.vllm import CURRENT, PinnedVllm
 
 MIB = 1024**2
 GIB = 1024**3
-# --gpu-memory-utilization by default: 0.92 in vLLM 0.32.0 (config/cache.py), 0.9 in 0.19.1. The CUDA context,
-# about half a GiB for each process, lies in the rest.
-UTILIZATION, UTILIZATION_BEFORE = 0.92, 0.9
 # Estimate: attention and cuBLAS workspaces, and what the allocator does not give back.
 WORKSPACE = 256 * MIB
 # Estimate: NCCL's channels and the buffers of vLLM's own all-reduce, for each rank of several.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.engine import EngineName, Machine, Pin
 from llm_atc.plan.inference import Inference
+from llm_atc.plan.keys import GPU_MEMORY
 from llm_atc.plan.model import ModelSpec, Runner
 
 KEY_VARIABLE = "VLLM_API_KEY"
-GPU_MEMORY = 0.9
 # The relay looks every two seconds: that is no news for a log.
 QUIET = ("--disable-access-log-for-endpoints", "/health")
 _MEMORY_OPTIONS = ("--kv-cache-memory-bytes", "--gpu-memory-utilization", "--device-memory-utilization")

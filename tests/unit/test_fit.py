@@ -16,6 +16,7 @@ from llm_atc.plan.architecture import Architecture, Dtype, Unknown
 from llm_atc.plan.capability import computes_in, refusal, remark
 from llm_atc.plan.fit import Verdict, Wish, judge
 from llm_atc.plan.fit_report import report
+from llm_atc.plan.keys import BY_NAME
 from llm_atc.plan.model_config import read_architecture
 from llm_atc.plan.overhead import GIB, batch
 from llm_atc.plan.weights import Weights
@@ -61,8 +62,14 @@ def test_llama_2_70b_wants_two_large_a100() -> None:
 def test_llama_2_13b_fits_on_an_a100() -> None:
     found = verdict(LLAMA_13B, "A100:1")
     assert (found.fits, found.max_model_len) == (True, 4096)
-    # 10.8 GiB are left, and a request of 4096 tokens takes 3.1.
+    # 10 GiB are left, and a request of 4096 tokens takes 3.1.
     assert found.concurrency == 3
+
+
+def test_vllm_gets_the_share_of_memory_that_it_is_told_by_serve() -> None:
+    told = verdict(LLAMA_13B, "A100:1")
+    assert told.split == verdict(LLAMA_13B, "A100:1", share=BY_NAME["inference.gpu_memory"].default).split
+    assert told.split != verdict(LLAMA_13B, "A100:1", share=0.92).split
 
 
 def test_advice_is_what_would_help_and_helps() -> None:
