@@ -25,7 +25,7 @@ Made by `make docs` from the program's own help. What the options are for: [Serv
 
 def page() -> str:
     """The whole page, the same for the same program."""
-    return "\n".join([HEAD, *_command(typer.main.get_command(app), "llm-atc", None)])
+    return "\n".join([HEAD, *_command(typer.main.get_command(app()), "llm-atc", None)])
 
 
 def _command(command: Any, path: str, parent: Any) -> Iterator[str]:

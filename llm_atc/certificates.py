@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from llm_atc.access import Secret
 from llm_atc.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
 
 VALID_DAYS = 825  # what clients accept at most of a certificate that no authority has signed
 _BEGIN = "-----BEGIN CERTIFICATE-----"
@@ -112,6 +115,8 @@ class Certificate:
 
     def pinned(self) -> ssl.SSLContext:
         """A client's context that takes this certificate and no other, at whatever address."""
+        import ssl
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -318,7 +318,7 @@ class Fakes:
     report: FakeReporter = field(default_factory=FakeReporter)
 
     def __post_init__(self) -> None:
-        self.store = Database.at(self.folder / "state.db")
+        self.store = Database(self.folder / "state.db")
         self.vault = FileVault(self.folder / "secrets")
 
     @property

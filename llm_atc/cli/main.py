@@ -5,65 +5,70 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import typer
 
 import llm_atc
-from llm_atc.cli import (
-    accelerators,
-    chat,
-    checkpoints,
-    config,
-    connect,
-    doctor,
-    download,
-    engines,
-    fit,
-    generate,
-    lifecycle,
-    parse,
-    plan,
-    serve,
-    status,
-    timeline,
-)
 from llm_atc.cli.options import Invocation
-from llm_atc.cli.request import laid_at_its_source
 from llm_atc.errors import AtcError
 
 DEBUG = "LLM_ATC_DEBUG"
+# Every command and every group of commands, in the order of help: the module below this one, and its name in
+# there. A command line loads the one that it names, for each takes milliseconds to load and to build.
+COMMANDS = {
+    "serve": ("serve", "serve"),
+    "chat": ("chat", "chat"),
+    "plan": ("plan", "plan"),
+    "status": ("status", "status"),
+    "endpoint": ("status", "endpoint"),
+    "connect": ("connect", "connect"),
+    "logs": ("status", "logs"),
+    "timeline": ("timeline", "timeline"),
+    "stop": ("lifecycle", "stop"),
+    "start": ("lifecycle", "start"),
+    "restart": ("lifecycle", "restart"),
+    "extend": ("lifecycle", "extend"),
+    "down": ("lifecycle", "down"),
+    "generate": ("generate", "generate"),
+    "download": ("download", "download"),
+    "doctor": ("doctor", "doctor"),
+    "fit": ("fit", "fit"),
+    "accelerators": ("accelerators", "accelerators"),
+    "parse": ("parse", "parse"),
+}
+GROUPS = {
+    "models": ("download", "models_app"),
+    "checkpoints": ("checkpoints", "app"),
+    "config": ("config", "app"),
+    "engines": ("engines", "app"),
+}
 
-app = typer.Typer(
-    name="llm-atc",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="From a model's name to an OpenAI-compatible endpoint, and safely down again.",
-)
-app.command("serve")(serve.serve)
-app.command("chat")(chat.chat)
-app.command("plan")(plan.plan)
-app.command("status")(status.status)
-app.command("endpoint")(status.endpoint)
-app.command("connect")(connect.connect)
-app.command("logs")(status.logs)
-app.command("timeline")(timeline.timeline)
-app.command("stop")(lifecycle.stop)
-app.command("start")(lifecycle.start)
-app.command("restart")(lifecycle.restart)
-app.command("extend")(lifecycle.extend)
-app.command("down")(lifecycle.down)
-app.command("generate")(generate.generate)
-app.command("download")(download.download)
-app.command("doctor")(doctor.doctor)
-app.command("fit")(fit.fit)
-app.command("accelerators")(accelerators.accelerators)
-app.command("parse")(parse.parse)
-app.add_typer(download.models_app, name="models")
-app.add_typer(checkpoints.app, name="checkpoints")
-app.add_typer(config.app, name="config")
-app.add_typer(engines.app, name="engines")
+
+def app(named: str | None = None) -> typer.Typer:
+    """The whole program; with the name of a command, the program with that command alone."""
+    made = typer.Typer(
+        name="llm-atc",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="From a model's name to an OpenAI-compatible endpoint, and safely down again.",
+    )
+    made.callback()(main)
+    alone = named in COMMANDS or named in GROUPS
+    for name, place in COMMANDS.items():
+        if name == named or not alone:
+            made.command(name)(_loaded(*place))
+    for name, place in GROUPS.items():
+        if name == named or not alone:
+            made.add_typer(_loaded(*place), name=name)
+    return made
+
+
+def _loaded(module: str, name: str) -> Any:
+    return getattr(import_module(f"llm_atc.cli.{module}"), name)
 
 
 def _version(asked: bool) -> None:
@@ -72,7 +77,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def main(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Show the version."
@@ -88,10 +92,12 @@ def run(argv: Sequence[str] | None = None) -> None:
     if "--" in words and words[:1] in (["serve"], ["chat"], ["plan"]):
         cut = words.index("--")
         words, engine_args = words[:cut], tuple(words[cut + 1 :])
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app(words[0] if words else None))
     try:
         command.main(args=words, prog_name="llm-atc", obj=Invocation(engine_args=engine_args))
     except AtcError as error:
+        from llm_atc.cli.request import laid_at_its_source
+
         told = laid_at_its_source(error)
         show_error(told)
         sys.exit(told.exit_code)

@@ -86,8 +86,10 @@ def _rows(world: World, request: Request, found: Outlook) -> tuple[Row, ...]:
     from llm_atc.plan.market import rows
     from llm_atc.plan.offers import Terms
 
+    if request.place.local or found.plan is None or not found.plan.accelerators:
+        return ()
     catalogue = world.catalog.kept()
-    if catalogue is None or request.place.local or found.plan is None or not found.plan.accelerators:
+    if catalogue is None:
         return ()
     terms = Terms(
         place=request.place,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from llm_atc.engines import llama_cpp, vllm
 from llm_atc.engines.folder import MARKER, read_marker
 from llm_atc.engines.machine import read_machine
 from llm_atc.errors import EngineAbsent, EngineError
@@ -48,9 +47,12 @@ class EnginesHere:
 
         A second process that asks for the same pin waits for the first. Raises EngineError.
         """
-        if pin.engine is EngineName.LLAMA_CPP and self._prefer_own and (own := llama_cpp.own()):
-            report.note(f"Using your own llama-server: {own}")
-            return own
+        if pin.engine is EngineName.LLAMA_CPP and self._prefer_own:
+            from llm_atc.engines import llama_cpp
+
+            if own := llama_cpp.own():
+                report.note(f"Using your own llama-server: {own}")
+                return own
         folder = self._root / pin.environment
         try:
             with held(folder, make=True) as lock:
@@ -87,8 +89,12 @@ class EnginesHere:
 def _install(pin: Pin, folder: Path, report: Reporter) -> Path:
     match pin.engine:
         case EngineName.VLLM:
+            from llm_atc.engines import vllm
+
             return vllm.install(pin, folder, report)
         case EngineName.LLAMA_CPP:
+            from llm_atc.engines import llama_cpp
+
             return llama_cpp.install(pin, folder, report)
         case _:
             assert_never(pin.engine)

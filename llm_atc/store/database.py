@@ -1,192 +1,190 @@
-"""Deployments in a database: SQLite beside the user's other state, or any that SQLAlchemy can reach."""
+"""Deployments in an SQLite database beside the user's other state.
+
+Every command opens it, so it is the standard library's own, and what reads plans is loaded when there is one
+to read: a tenth of a second counts where the engine itself takes one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import psutil
-from pydantic import TypeAdapter
-from sqlalchemy import (
-    Column,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    delete,
-    event,
-    select,
-)
-from sqlalchemy.engine import Row
-from sqlalchemy.exc import IntegrityError
+from typing import TYPE_CHECKING
 
 from llm_atc.errors import DeploymentBusy
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.timeline import Launch
 from llm_atc.ports import Deployment
 
-_meta = MetaData()
-_deployments = Table(
-    "deployments",
-    _meta,
-    Column("name", String(63), primary_key=True),
-    Column("plan", Text, nullable=False),
-    Column("created", Float, nullable=False),
-    Column("started", Float, nullable=False),
-)
-# How long launches took; kept when their deployments are gone.
-_launches = Table(
-    "launches",
-    _meta,
-    Column("id", Integer, primary_key=True),
-    Column("launch", Text, nullable=False),
-)
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+WAIT = 10.0  # seconds for another command's change
 KEPT_LAUNCHES = 500
-# Which command works on which deployment now: by process, so that a killed one holds nothing.
-_holds = Table(
-    "holds",
-    _meta,
-    Column("name", String(63), primary_key=True),
-    Column("verb", String(20), nullable=False),
-    Column("host", String(255), nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("born", Float, nullable=False),
-)
-_plans: TypeAdapter[Plan] = TypeAdapter(Plan)
-_spans: TypeAdapter[Launch] = TypeAdapter(Launch)
+# Launches are how long they took, and stay when their deployments are gone. Holds are which command works on
+# which deployment now: by process, so that a killed one holds nothing.
+_TABLES = """
+CREATE TABLE IF NOT EXISTS deployments (
+    name VARCHAR(63) PRIMARY KEY NOT NULL, plan TEXT NOT NULL, created FLOAT NOT NULL, started FLOAT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS launches (id INTEGER PRIMARY KEY NOT NULL, launch TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS holds (
+    name VARCHAR(63) PRIMARY KEY NOT NULL, verb VARCHAR(20) NOT NULL, host VARCHAR(255) NOT NULL,
+    pid INTEGER NOT NULL, born FLOAT NOT NULL
+);
+"""
 
 
 class Database:
     """The Store. One row for each deployment, one for each name that a command works on."""
 
-    def __init__(self, url: str) -> None:
-        """`url` is SQLAlchemy's, such as `sqlite:////home/me/.llm-atc/state.db`."""
-        self._engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _sqlite_waits)
-        _meta.create_all(self._engine)
-
-    @classmethod
-    def at(cls, path: Path) -> Database:
-        """The SQLite database in this file, readable by its user alone."""
+    def __init__(self, path: Path) -> None:
+        """The database in this file, readable by its user alone."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
-        return cls(f"sqlite:///{path}")
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self._engine.dispose()
+        self._path = path
+        with self._open() as connection:
+            connection.executescript(_TABLES)
 
     def get(self, name: str) -> Deployment | None:
-        with self._engine.connect() as connection:
-            row = connection.execute(select(_deployments).where(_deployments.c.name == name)).first()
-            return self._deployment(row, self._busy().get(name)) if row else None
+        with self._open() as connection:
+            row = connection.execute("SELECT * FROM deployments WHERE name = ?", (name,)).fetchone()
+            return _deployment(row, _busy(connection)) if row else None
 
     def all(self) -> tuple[Deployment, ...]:
-        busy = self._busy()
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(_deployments).order_by(_deployments.c.name)).all()
-        return tuple(self._deployment(row, busy.get(row.name)) for row in rows)
-
-    def _deployment(self, row: Row[tuple[object, ...]], busy: str | None) -> Deployment:
-        return Deployment(
-            name=row.name,
-            plan=_plans.validate_json(row.plan),
-            created=row.created,
-            started=row.started,
-            busy=busy,
-        )
+        with self._open() as connection:
+            busy = _busy(connection)
+            rows = connection.execute("SELECT * FROM deployments ORDER BY name").fetchall()
+        return tuple(_deployment(row, busy) for row in rows)
 
     def save(self, plan: Plan, now: float) -> None:
-        text = _plans.dump_json(plan).decode()
-        with self._engine.begin() as connection:
-            changed = connection.execute(
-                _deployments.update().where(_deployments.c.name == plan.name).values(plan=text, started=now)
+        with self._open() as connection:
+            connection.execute(
+                "INSERT INTO deployments (name, plan, created, started) VALUES (:name, :plan, :now, :now)"
+                " ON CONFLICT (name) DO UPDATE SET plan = :plan, started = :now",
+                {"name": plan.name, "plan": _plans().dump_json(plan).decode(), "now": now},
             )
-            if not changed.rowcount:
-                connection.execute(
-                    _deployments.insert().values(name=plan.name, plan=text, created=now, started=now)
-                )
 
     def forget(self, name: str) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(delete(_deployments).where(_deployments.c.name == name))
+        with self._open() as connection:
+            connection.execute("DELETE FROM deployments WHERE name = ?", (name,))
 
     def record(self, launch: Launch) -> None:
-        with self._engine.begin() as connection:
-            made = connection.execute(_launches.insert().values(launch=_spans.dump_json(launch).decode()))
-            newest = made.inserted_primary_key[0] if made.inserted_primary_key else 0
-            connection.execute(delete(_launches).where(_launches.c.id <= newest - KEPT_LAUNCHES))
+        with self._open() as connection:
+            text = _launches().dump_json(launch).decode()
+            newest = connection.execute("INSERT INTO launches (launch) VALUES (?)", (text,)).lastrowid or 0
+            connection.execute("DELETE FROM launches WHERE id <= ?", (newest - KEPT_LAUNCHES,))
 
     def launches(self) -> tuple[Launch, ...]:
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(_launches).order_by(_launches.c.id)).all()
-        return tuple(_spans.validate_json(row.launch) for row in rows)
+        with self._open() as connection:
+            rows = connection.execute("SELECT launch FROM launches ORDER BY id").fetchall()
+        return tuple(_launches().validate_json(row["launch"]) for row in rows)
 
     @contextlib.contextmanager
     def working(self, name: str, verb: str) -> Iterator[None]:
+        import psutil
+
         me = psutil.Process()
-        hold = {"name": name, "host": socket.gethostname(), "pid": me.pid, "born": me.create_time()}
-        self._take(hold | {"verb": verb})
+        hold = (name, socket.gethostname(), me.pid, me.create_time())
+        self._take(hold, verb)
         try:
             yield
         finally:
-            with self._engine.begin() as connection:
-                connection.execute(delete(_holds).filter_by(**hold))
+            with self._open() as connection:
+                _let_go(connection, *hold)
 
-    def _take(self, hold: dict[str, object]) -> None:
+    def _take(self, hold: tuple[str, str, int, float], verb: str) -> None:
         for _ in range(3):
             try:
-                with self._engine.begin() as connection:
-                    connection.execute(_holds.insert().values(**hold))
+                with self._open() as connection:
+                    connection.execute(
+                        "INSERT INTO holds (name, host, pid, born, verb) VALUES (?, ?, ?, ?, ?)",
+                        (*hold, verb),
+                    )
                 return
-            except IntegrityError:
-                self._break_dead(str(hold["name"]))
-        raise DeploymentBusy(f"{hold['name']} is being worked on by another command.", hint="try again")
+            except sqlite3.IntegrityError:
+                self._break_dead(hold[0])
+        raise DeploymentBusy(f"{hold[0]} is being worked on by another command.", hint="try again")
 
     def _break_dead(self, name: str) -> None:
         """Remove a dead process's hold; DeploymentBusy when its process lives."""
-        with self._engine.begin() as connection:
-            row = connection.execute(select(_holds).where(_holds.c.name == name)).first()
+        with self._open() as connection:
+            row = connection.execute("SELECT * FROM holds WHERE name = ?", (name,)).fetchone()
             if row is None:
                 return
             if _lives(row):
                 raise DeploymentBusy(
-                    f"`llm-atc {row.verb} {name}` is at work on it (process {row.pid} on {row.host}).",
+                    f"`llm-atc {row['verb']} {name}` is at work on it"
+                    f" (process {row['pid']} on {row['host']}).",
                     hint=f"llm-atc status {name}",
                 )
-            connection.execute(delete(_holds).filter_by(name=name, pid=row.pid, born=row.born))
+            _let_go(connection, name, row["host"], row["pid"], row["born"])
 
-    def _busy(self) -> dict[str, str]:
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(_holds)).all()
-        return {
-            row.name: f"`llm-atc {row.verb}` is at work (process {row.pid})" for row in rows if _lives(row)
-        }
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one change, which is kept at the end, whole, or not at all."""
+        with contextlib.closing(sqlite3.connect(self._path, timeout=WAIT)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode=WAL")
+            with connection:
+                yield connection
 
 
-def _lives(row: Row[tuple[object, ...]]) -> bool:
+def _let_go(connection: sqlite3.Connection, name: str, host: str, pid: int, born: float) -> None:
+    """End this very process's hold, and nobody's after it."""
+    connection.execute(
+        "DELETE FROM holds WHERE name = ? AND host = ? AND pid = ? AND born = ?", (name, host, pid, born)
+    )
+
+
+@cache
+def _plans() -> TypeAdapter[Plan]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Plan)
+
+
+@cache
+def _launches() -> TypeAdapter[Launch]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Launch)
+
+
+def _deployment(row: sqlite3.Row, busy: dict[str, str]) -> Deployment:
+    return Deployment(
+        name=row["name"],
+        plan=_plans().validate_json(row["plan"]),
+        created=row["created"],
+        started=row["started"],
+        busy=busy.get(row["name"]),
+    )
+
+
+def _busy(connection: sqlite3.Connection) -> dict[str, str]:
+    rows = connection.execute("SELECT * FROM holds").fetchall()
+    return {
+        row["name"]: f"`llm-atc {row['verb']}` is at work (process {row['pid']})"
+        for row in rows
+        if _lives(row)
+    }
+
+
+def _lives(row: sqlite3.Row) -> bool:
     """Whether the process that took this hold is alive; one on another host counts as alive.
 
     One that has ended and that nobody waited for, as in a container without an init, is dead.
     """
-    if row.host != socket.gethostname():
+    import psutil
+
+    if row["host"] != socket.gethostname():
         return True
     try:
-        process = psutil.Process(row.pid)
-        same = abs(process.create_time() - row.born) < 1
+        process = psutil.Process(row["pid"])
+        same = abs(process.create_time() - row["born"]) < 1
         return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _sqlite_waits(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA busy_timeout=10000")
-    cursor.close()

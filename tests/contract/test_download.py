@@ -311,9 +311,8 @@ def test_a_part_that_is_missing_is_not_complete(hub_of: HubOf, models: AllModels
 def test_removing_what_is_used_asks_first(hub_of: HubOf, model_directory: Path, tmp_path: Path) -> None:
     hub_of({"org/tiny": model_directory})
     path = Path(run(tmp_path, "download", "org/tiny").stdout.strip())
-    store = Database.at(tmp_path / "atc" / "state.db")
+    store = Database(tmp_path / "atc" / "state.db")
     store.save(plan_here("busy", str(path)), 1.0)
-    store.close()
     listed = run(tmp_path, "models").stdout
     assert "org/tiny" in listed
     assert "busy" in listed

@@ -1,23 +1,51 @@
-"""Help is instant because it loads nothing heavy; `benchmarks/cli.py` measures what it takes."""
+"""Commands are quick because they load little; `benchmarks/cli.py` measures what they take."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.offline import offline_environment
+
 HEAVY = ("sky", "boto3", "fastapi", "torch", "sqlalchemy", "httpx", "huggingface_hub", "rich")
 SHOWN = [("--help",), ("serve", "--help"), ("checkpoints", "--help"), ("engines", "list", "--help")]
+# What a plan for this machine has no use for: clouds, the hub, networks, and other commands.
+NOT_FOR_A_PLAN_HERE = (
+    *(name for name in HEAVY if name != "rich"),
+    *("asyncio", "http.client", "psutil", "ssl", "yaml"),
+    *("llm_atc.cli.chat", "llm_atc.probe", "llm_atc.doctor", "llm_atc.render.task"),
+    *("llm_atc.targets.local", "llm_atc.targets.sky_vm", "llm_atc.targets.sky_catalog"),
+    *("llm_atc.engines.vllm", "llm_atc.sources.huggingface"),
+)
 
 
-@pytest.mark.parametrize("words", SHOWN)
-def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
+def loaded(words: tuple[str, ...], of: tuple[str, ...], environment: dict[str, str] | None = None) -> str:
+    """The last line that a command says: which of these modules it has loaded, by the end."""
     code = (
         "import sys; from llm_atc.cli.main import run\n"
         "try: run(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+        f"print([name for name in {of!r} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    argv = [sys.executable, "-c", code, *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", SHOWN)
+def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
+    assert loaded(words, HEAVY) == "[]"
+
+
+def test_the_help_of_one_command_loads_no_other() -> None:
+    others = ("llm_atc.cli.chat", "llm_atc.cli.download", "llm_atc.cli.generate")
+    assert loaded(("timeline", "--help"), others) == "[]"
+
+
+def test_a_plan_for_a_model_here_loads_nothing_of_elsewhere(tmp_path: Path, model_directory: Path) -> None:
+    words = ("plan", str(model_directory), "--cloud", "local", "--json")
+    environment = offline_environment(tmp_path)
+    assert loaded(words, (*NOT_FOR_A_PLAN_HERE, "llm_atc.outlook"), environment) == "['llm_atc.outlook']"

@@ -26,7 +26,7 @@ from llm_atc.store.database import Database
 HOLDER = """
 import pathlib, sys
 from llm_atc.store.database import Database
-with Database.at(pathlib.Path(sys.argv[1])).working("demo", "serve"):
+with Database(pathlib.Path(sys.argv[1])).working("demo", "serve"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -46,9 +46,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(file: Path) -> Iterator[Database]:
-    with contextlib.closing(Database.at(file)) as database:
-        yield database
+def store(file: Path) -> Database:
+    return Database(file)
 
 
 @contextlib.contextmanager
@@ -109,8 +108,7 @@ def test_forgetting_is_quiet_the_second_time(store: Database) -> None:
 
 def test_another_process_reads_what_this_one_saved(store: Database, file: Path) -> None:
     store.save(a_plan(), 1.0)
-    with contextlib.closing(Database.at(file)) as other:
-        assert other.get("demo") == store.get("demo")
+    assert Database(file).get("demo") == store.get("demo")
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -143,7 +141,7 @@ def test_any_plan_comes_back_as_it_was(
 def test_the_database_is_for_its_user_alone(file: Path) -> None:
     before = os.umask(0)
     try:
-        Database.at(file).close()
+        Database(file)
     finally:
         os.umask(before)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,5 @@ settings.load_profile("llm-atc")
 
 
 @pytest.fixture
-def fakes(tmp_path: Path) -> Iterator[Fakes]:
-    made = Fakes(folder=tmp_path)
-    yield made
-    made.store.close()
+def fakes(tmp_path: Path) -> Fakes:
+    return Fakes(folder=tmp_path)

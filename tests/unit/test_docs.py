@@ -47,7 +47,7 @@ COMMANDS = sorted(set(shown_commands()))
 
 def parse(words: list[str]) -> tuple[str, dict[str, Any]]:
     """The command that these words mean, and its options. Raises what the program itself would."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app())
     path, context = "llm-atc", None
     while hasattr(command, "commands"):
         if words == ["--version"]:
@@ -178,7 +178,7 @@ def test_every_state_is_explained() -> None:
 
 def test_every_option_of_serve_is_explained() -> None:
     page = (ROOT / "docs" / "serving.md").read_text()
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app())
     for parameter in command.commands["serve"].params:
         longest = [name for name in parameter.opts if name.startswith("--") and "_" not in name]
         denied = [name for name in parameter.secondary_opts if name.startswith("--no-")]
