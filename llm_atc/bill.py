@@ -23,7 +23,7 @@ def priced(decided: Plan, quote: Quote) -> Quote:
 def offer(decided: Plan, quote: Quote) -> str:
     """The question before money is spent: what, where, for how much."""
     price = told(quote.hourly) if quote.hourly is not None else "a price that is not known"
-    kind = " (spot)" if decided.spot else ""
+    kind = " (spot)" if quote.spot else ""
     return (
         f"Launch {decided.model.ref.name} with {decided.engine} {decided.pin.version} "
         f"on {quote.resources}{kind} for {price}? {decided.ending}"

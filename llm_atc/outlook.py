@@ -20,7 +20,7 @@ from llm_atc.errors import (
 from llm_atc.plan.command_line import parse_words
 from llm_atc.plan.engine import EngineName, Machine
 from llm_atc.plan.fit_report import FitReport
-from llm_atc.plan.memory_check import fit_of, fits, shortened
+from llm_atc.plan.memory_check import completed, fit_of, fits
 from llm_atc.plan.model import ModelRef, ModelSpec
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.options import Options
@@ -132,9 +132,12 @@ def _judged(
             1, ok("offers", f"{decided.place} sells {' or '.join(map(str, decided.accelerators))}.")
         )
     seen = Seen(plan=decided, options=options, facts=facts, known=world.known(decided.engine))
-    decided = shortened(seen)
-    if decided is not seen.plan:
-        seen = replace(seen, plan=decided, options=_options(world, decided))
+    decided = completed(seen)
+    sets = {
+        one.accelerator: _options(world, replace(decided, arguments=one.arguments))
+        for one in decided.by_accelerator
+    }
+    seen = replace(seen, plan=decided, options=_options(world, decided), sets=sets)
     notes = (*planned.warnings, *decided.notes)
     findings += [*judged(seen), *fits(seen, here)]
     return Outlook(

@@ -66,6 +66,7 @@ class Quote:
 
     resources: str
     hourly: float | None
+    spot: bool = False
 
 
 class Reporter(Protocol):

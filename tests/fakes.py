@@ -119,7 +119,7 @@ class FakeTarget:
         return (cloud,) if cloud else self.usable
 
     def quote(self, plan: Plan) -> Quote:
-        return Quote(resources=f"{plan.place} {plan.accelerators[0]}", hourly=self.hourly)
+        return Quote(resources=f"{plan.place} {plan.accelerators[0]}", hourly=self.hourly, spot=plan.spot)
 
     def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         self.calls.append(f"launch {plan.name}")

@@ -10,9 +10,10 @@ from llm_atc.plan.architecture import Architecture, Dtype
 from llm_atc.plan.engine import EngineName, Machine
 from llm_atc.plan.fit import Wish, gib, judge
 from llm_atc.plan.fit_report import FitReport, Opinion, judge_gguf, report
-from llm_atc.plan.plan import Plan
+from llm_atc.plan.options import Options
+from llm_atc.plan.plan import ArgumentSet, Plan
 from llm_atc.plan.preflight import Finding, Seen, copied, ok, refused, unknown, warning
-from llm_atc.plan.tuning import wish_of
+from llm_atc.plan.tuning import CONTEXT, besides, wish_of
 from llm_atc.plan.weights import loaded
 
 GIB = 1024**3
@@ -23,32 +24,46 @@ VLLM_HERE = 3 * GIB // 2
 def fit_of(seen: Seen, concurrency: int) -> FitReport:
     """What is true of the model on each of the plan's accelerators, with the options that it gets there."""
     facts, plan = seen.facts, seen.plan
-    known = tuple(one for one in plan.accelerators if one.chip is not None)
-    return report(
-        facts.spec.ref.name, facts.architecture, facts.weights, known, wish_of(seen.options, concurrency)
-    )
+
+    def on(accelerators: tuple[Accelerator, ...], options: Options) -> FitReport:
+        wish = wish_of(options, concurrency)
+        return report(facts.spec.ref.name, facts.architecture, facts.weights, accelerators, wish)
+
+    known = [one for one in plan.accelerators if one.chip is not None]
+    each = [on((one,), seen.options_on(one)) for one in known] or [on((), seen.options)]
+    return replace(each[0], opinions=tuple(opinion for found in each for opinion in found.opinions))
 
 
-def shortened(seen: Seen) -> Plan:
-    """The plan, with the longest context that fits where nobody said one and the model's own does not.
+def completed(seen: Seen) -> Plan:
+    """The plan with what nobody said, and vLLM is to be told on each of the accelerators that were named: how
+    many GPUs share the model, the dtype, and the longest context that fits where the model's own does not.
 
     vLLM does not start with a context of which not even one request fits.
     """
     plan, shape = seen.plan, seen.facts.architecture
     if plan.place.local or plan.by_accelerator or plan.num_nodes > 1 or not isinstance(shape, Architecture):
         return plan
-    if not seen.vllm or "max_model_len" in seen.options or shape.context is None:
+    if not seen.vllm or not plan.accelerators:
         return plan
-    opinions = fit_of(seen, 1).opinions
-    most = [one.max_model_len for one in opinions if one.fits and one.max_model_len]
-    if not most or min(most) >= shape.context:
-        return plan
-    note = (
-        f"Its own context of {shape.context} tokens does not fit on {plan.accelerators[0]}: "
-        f"{min(most)} are set. More, or fewer: --max-model-len."
+    words = {one: besides(shape, seen.facts.weights, one, seen.options) for one in plan.accelerators}
+    first, *others = words.values()
+    notes = tuple(note for one, said in words.items() if (note := _shortened(shape, one, said)))
+    plan = replace(plan, notes=(*plan.notes, *notes))
+    if all(other == first for other in others):
+        return replace(plan, arguments=(*plan.arguments, *first))
+    sets = tuple(
+        ArgumentSet(accelerator=one, arguments=(*plan.arguments, *said)) for one, said in words.items()
     )
-    words = (*plan.arguments, "--max-model-len", str(min(most)))
-    return replace(plan, arguments=words, notes=(*plan.notes, note))
+    return replace(plan, arguments=sets[0].arguments, by_accelerator=sets)
+
+
+def _shortened(shape: Architecture, accelerator: Accelerator, words: tuple[str, ...]) -> str | None:
+    if CONTEXT not in words:
+        return None
+    return (
+        f"Its own context of {shape.context} tokens does not fit on {accelerator}: "
+        f"{words[words.index(CONTEXT) + 1]} are set. More, or fewer: {CONTEXT}."
+    )
 
 
 def fits(seen: Seen, machine: Machine | None) -> Iterator[Finding]:
@@ -56,8 +71,8 @@ def fits(seen: Seen, machine: Machine | None) -> Iterator[Finding]:
     if machine is not None:
         yield from _here(seen, machine)
         return
-    if seen.plan.by_accelerator or seen.plan.num_nodes > 1 or not seen.plan.accelerators:
-        return  # chosen because it fits there, with options of its own for each; or spread over machines
+    if seen.plan.num_nodes > 1 or not seen.plan.accelerators:
+        return
     known = [one for one in seen.plan.accelerators if one.chip is not None]
     if not known:
         yield unknown("fit", f"What {seen.plan.accelerators[0]} holds is not known to llm-atc.")

@@ -177,8 +177,14 @@ def make_plan(
         private=request.private,
         setup=request.setup,
         ending=ending,
-        notes=(*choice(model), *notes, *(picked.notes if picked else ()), *why),
+        notes=(*choice(model), *notes, *(picked.notes if picked else _spot_note(request)), *why),
     )
+
+
+def _spot_note(request: Request) -> tuple[str, ...]:
+    if not request.spot:
+        return ()
+    return ("A spot machine is tried first, and one on demand where no spot machine can be had.",)
 
 
 def choice(model: ModelSpec) -> tuple[str, ...]:

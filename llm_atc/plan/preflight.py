@@ -5,11 +5,12 @@ Everything here judges; what it judges was gathered in `llm_atc.outlook`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from llm_atc.errors import AtcError
+from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.architecture import Architecture
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.fit import gib
@@ -58,17 +59,25 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What is judged: a plan, its engine's options as they were read, and what is known of the model."""
+    """What is judged: a plan, its engine's options as they were read, and what is known of the model.
+
+    `sets` are the options on each accelerator, where they differ.
+    """
 
     plan: Plan
     options: Options
     facts: Facts
     known: KnownModels
+    sets: Mapping[Accelerator, Options] = field(default_factory=dict)
 
     @property
     def vllm(self) -> bool:
         """Whether the pinned vLLM's own rules hold; another version or program may have others."""
         return self.plan.engine is EngineName.VLLM
+
+    def options_on(self, accelerator: Accelerator) -> Options:
+        """The engine's options on a machine with this accelerator."""
+        return self.sets.get(accelerator, self.options)
 
 
 def ok(check: str, says: str) -> Finding:

@@ -13,11 +13,12 @@ from llm_atc.plan.fit import Verdict, Wish, judge
 from llm_atc.plan.fit_report import judge_gguf
 from llm_atc.plan.options import Options
 from llm_atc.plan.vllm import pin_for
-from llm_atc.plan.weights import Weights
+from llm_atc.plan.weights import Weights, cannot_share
 
 # Where nobody says how long a context must be, an accelerator is chosen that holds so many tokens, or the
 # model's own context where that is shorter: less is seldom of use.
 USEFUL_CONTEXT = 4096
+CONTEXT = "--max-model-len"
 _DTYPES = {"half": "float16", "float": "float32"}
 
 
@@ -75,6 +76,25 @@ def tune(
     return None
 
 
+def besides(
+    model: Architecture, weights: Weights, accelerator: Accelerator, said: Options
+) -> tuple[str, ...]:
+    """What vLLM is to be told on an accelerator that was named, of what its options do not say yet."""
+    ranks, found = None, []
+    if accelerator.count > 1 and "tensor_parallel_size" not in said:
+        ranks = next(number for number in _shares(accelerator.count) if cannot_share(model, number) is None)
+        found += ["--tensor-parallel-size", str(ranks)]
+    if accelerator.chip is None:
+        return tuple(found)
+    if "dtype" not in said and accelerator.chip.capability < AMPERE:
+        found += ["--dtype", str(computes_in(model, accelerator.chip, None))]
+    wish = wish_of(said, 1)
+    verdict = judge(model, weights, accelerator, replace(wish, ranks=ranks or wish.ranks))
+    if verdict.fits and "max_model_len" not in said:
+        found += _context(model, verdict, wish, CONTEXT)
+    return tuple(found)
+
+
 def together(first: Accelerator, other: Accelerator) -> bool:
     """Whether one installation of vLLM serves both: the pinned version is chosen before the machine is."""
     return pin_for((first,)) == pin_for((other,))
@@ -95,11 +115,11 @@ def _vllm(
 ) -> tuple[str, ...]:
     pinned, chip = pin_for((accelerator,)), accelerator.chip
     found = list(pinned.arguments) if pinned else []
-    if ranks > 1 and wish.ranks is None:
+    if accelerator.count > 1 and wish.ranks is None:  # left unsaid, the task would take all of them
         found = ["--tensor-parallel-size", str(ranks), *found]
     if wish.dtype is None and "--dtype" not in found and chip is not None and chip.capability < AMPERE:
         found += ["--dtype", str(computes_in(model, chip, None))]
-    return (*found, *_context(model, verdict, wish, "--max-model-len"))
+    return (*found, *_context(model, verdict, wish, CONTEXT))
 
 
 def _context(model: Architecture, verdict: Verdict, wish: Wish, flag: str) -> tuple[str, ...]:

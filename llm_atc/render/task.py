@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from llm_atc.errors import UsageError
+from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.ending import MACHINE_MINUTES, Action
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.model import Where
@@ -124,13 +126,23 @@ def _resources(plan: Plan) -> Task:
 
 
 def _named(plan: Plan) -> Task:
+    if plan.spot:
+        return {
+            "ordered": [one for accelerator in plan.accelerators for one in _spot_first(plan, accelerator)]
+        }
     accelerators = [str(accelerator) for accelerator in plan.accelerators]
     return {
         "infra": plan.place.infra,
         # A list is SkyPilot's way to say: in this order of preference.
         "accelerators": accelerators[0] if len(accelerators) == 1 else accelerators,
-        "use_spot": plan.spot or None,
     }
+
+
+def _spot_first(plan: Plan, accelerator: Accelerator) -> Iterator[Task]:
+    """A spot machine, and one on demand for when there is none."""
+    for spot in (True, False):
+        wish = {"infra": plan.place.infra, "accelerators": str(accelerator), "use_spot": spot}
+        yield {key: value for key, value in wish.items() if value is not None}
 
 
 def _chosen(plan: Plan) -> Task:

@@ -19,7 +19,7 @@ def best_offer(sky: Any, wishes: Iterable[Any], cloud: str | None, machines: int
         offers = [offer for name in clouds for offer in _offers(sky, name, wish, machines)]
         if offers:
             hourly, resources = min(offers, key=lambda offer: offer[0] or float("inf"))
-            return Quote(resources=resources, hourly=hourly)
+            return Quote(resources=resources, hourly=hourly, spot=bool(wish.use_spot))
     raise ProvisionFailed(
         f"No cloud that is enabled here has a machine like this: {', '.join(clouds)}.", hint="sky check"
     )

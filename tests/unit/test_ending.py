@@ -110,7 +110,8 @@ def test_what_cannot_stop_is_removed_and_the_plan_says_so(
 ) -> None:
     plan = plan_of(place=Place(cloud=place), spot=spot)
     assert plan.ending.action is action
-    assert [note.startswith(start) for note, start in zip(plan.notes, why, strict=True)] == [True] * len(why)
+    told = [note for note in plan.notes if not note.startswith("A spot machine is tried first")]
+    assert [note.startswith(start) for note, start in zip(told, why, strict=True)] == [True] * len(why)
 
 
 def test_what_cannot_end_by_itself_goes_on_costing_money_and_that_is_said() -> None:

@@ -11,7 +11,7 @@ import pytest
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.architecture import Architecture
 from llm_atc.plan.engine import EngineName, Machine
-from llm_atc.plan.memory_check import fits, shortened
+from llm_atc.plan.memory_check import completed, fits
 from llm_atc.plan.model import Format, ModelRef, ModelSpec, Runner
 from llm_atc.plan.model_config import read_architecture
 from llm_atc.plan.model_facts import Facts
@@ -47,6 +47,7 @@ def seen(
     papers: Papers = GOOD,
     options: dict[str, Any] | None = None,
     accelerator: Accelerator | None = L4,
+    accelerators: tuple[Accelerator, ...] = (),
     size: int = 13 * GIB,
     machine: Machine | None = None,
     form: Format = Format.HUGGING_FACE,
@@ -66,7 +67,7 @@ def seen(
     request = Request(
         model="org/llama",
         place=Place(cloud="local") if machine else Place(cloud="aws"),
-        accelerators=(accelerator,) if accelerator and not machine else (),
+        accelerators=accelerators or ((accelerator,) if accelerator and not machine else ()),
         envs=changes.pop("envs", ()),
         disk_size=changes.pop("disk_size", None),
     )
@@ -233,14 +234,36 @@ def test_a_context_that_does_not_fit_is_refused_with_one_that_does() -> None:
 
 def test_a_context_that_nobody_said_is_made_to_fit() -> None:
     given = seen(accelerator=Accelerator(name="V100"))
-    plan = shortened(given)
+    plan = completed(given)
     *_, flag, length = plan.arguments
     assert flag == "--max-model-len"
     assert 1024 <= int(length) < 4096
     assert f"{length} are set" in plan.notes[-1]
-    assert shortened(seen()) == seen().plan, "on an L4 the model's own context fits"
-    said = seen(accelerator=Accelerator(name="V100"), options={"max_model_len": 2000})
-    assert shortened(said) == said.plan
+    assert completed(seen()) == seen().plan, "on an L4 the model's own context fits"
+    said = seen(accelerator=Accelerator(name="V100"), options={"max_model_len": 2000, "dtype": "half"})
+    assert completed(said) == said.plan
+
+
+def test_each_of_several_accelerators_gets_what_it_needs() -> None:
+    given = seen(accelerators=(L4, Accelerator(name="T4", count=2)), options={"gpu_memory_utilization": 0.9})
+    plan = completed(given)
+    base = given.plan.arguments
+    four = ("--tensor-parallel-size", "2", "--dtype", "float16")
+    assert [(str(one.accelerator), one.arguments) for one in plan.by_accelerator] == [
+        ("L4:1", base),
+        ("T4:2", (*base, *four)),
+    ]
+    assert plan.arguments == base
+    asked = seen(accelerators=(L4, Accelerator(name="A10G")))
+    assert completed(asked) == asked.plan, "nothing differs, so one set is enough"
+
+
+def test_what_fits_is_judged_with_the_options_of_each_accelerator() -> None:
+    two = Accelerator(name="L4", count=2)
+    given = seen(accelerators=(two, L4), options={"tensor_parallel_size": 2}, size=26 * GIB)
+    assert [one.grade for one in fits(given, None)] == [Grade.OK, Grade.WARNING]
+    given = replace(given, facts=seen().facts, sets={L4: {}})
+    assert [one.grade for one in fits(given, None)] == [Grade.OK, Grade.OK]
 
 
 def test_this_machine_has_memory_for_a_model_or_not() -> None:

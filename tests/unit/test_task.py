@@ -107,11 +107,26 @@ def test_a_template_that_does_not_ship_is_not_found() -> None:
 # Rendered tasks.
 
 
+def test_spot_is_tried_first_and_on_demand_where_there_is_none() -> None:
+    named = (Accelerator(name="A100"), Accelerator(name="L4", count=2))
+    plan = plan_of(place=Place(cloud="gcp"), accelerators=named, spot=True)
+    resources = task_of(plan)["resources"]
+    assert resources["ordered"] == [
+        {"infra": "gcp", "accelerators": "A100:1", "use_spot": True},
+        {"infra": "gcp", "accelerators": "A100:1", "use_spot": False},
+        {"infra": "gcp", "accelerators": "L4:2", "use_spot": True},
+        {"infra": "gcp", "accelerators": "L4:2", "use_spot": False},
+    ]
+    assert resources.keys() & {"accelerators", "infra", "use_spot"} == set()
+    assert any("on demand where no spot machine can be had" in note for note in plan.notes)
+    anywhere = task_of(replace(plan, place=Place()))["resources"]["ordered"]
+    assert anywhere[0] == {"accelerators": "A100:1", "use_spot": True}
+
+
 def test_a_plan_fills_the_structure() -> None:
     plan = plan_of(
         place=Place(cloud="gcp", region="us-central1"),
         accelerators=(Accelerator(name="L4", count=2), Accelerator(name="A100", count=2)),
-        spot=True,
         disk_size=300,
         image="docker:vllm/vllm-openai:v0.32.0",
         port=9000,
@@ -126,7 +141,6 @@ def test_a_plan_fills_the_structure() -> None:
     assert filled["resources"] == {
         "infra": "gcp/us-central1",
         "accelerators": ["L4:2", "A100:2"],
-        "use_spot": True,
         "disk_size": 300,
         "image_id": "docker:vllm/vllm-openai:v0.32.0",
         "ports": 9000,
