@@ -40,7 +40,7 @@ def last_look(target: Target, name: str) -> Observation:
 
 def with_bill(error: AtcError, decided: Plan, left: Observation) -> AtcError:
     """The same error, which also says what is left running and what that costs."""
-    error.details = (*error.details, left_running(decided, left))
+    error.left = left_running(decided, left)
     return error
 
 
@@ -63,6 +63,6 @@ def left_running(decided: Plan, left: Observation) -> str:
 
 
 def interrupted(decided: Plan, left: Observation) -> Interrupted:
-    return Interrupted(
-        "Interrupted.", hint=f"llm-atc status {decided.name}", details=(left_running(decided, left),)
-    )
+    error = Interrupted("Interrupted.", hint=f"llm-atc status {decided.name}")
+    error.left = left_running(decided, left)
+    return error

@@ -39,11 +39,13 @@ from __future__ import annotations
 class AtcError(Exception):
     """Something a user can understand and mend: `message` says what, `hint` is the command that helps.
 
-    `stage` names how far the command had come, where that helps to find the cause.
+    `stage` names how far the command had come, where that helps to find the cause; `left` says what runs on
+    after it, and what that costs.
     """
 
     exit_code = 1
     stage = ""
+    left: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None, details: tuple[str, ...] = ()) -> None:
         super().__init__(message)

@@ -125,7 +125,9 @@ def show_error(error: AtcError) -> None:
     stage = f"{error.stage}: " if error.stage else ""
     console.print(f"[bold red]Error:[/] {stage}{_plain(error.message)}")
     for line in error.details:
-        console.print(f"  {_plain(line)}", style="dim" if line != error.details[-1] else None)
+        console.print(f"  {_plain(line)}", style="dim" if error.left or line != error.details[-1] else None)
+    if error.left:
+        console.print(f"  {_plain(error.left)}")
     if error.hint:
         console.print(f"[bold]Try:[/] {_plain(error.hint)}")
 

@@ -115,14 +115,3 @@ def test_stop_start_and_down_on_this_machine(user: dict[str, str], quickstart: s
     run(user, "llm-atc", "down", "--all", "--yes")
     assert json.loads(run(user, "llm-atc", "status", "--json")) == []
     assert list(Path(user["HOME"], ".llm-atc", "local").iterdir()) == []
-
-
-def test_a_chat_serves_its_model_and_takes_it_down_again(user: dict[str, str], tmp_path: Path) -> None:
-    make(tmp_path / "tiny")
-    make_gguf(tmp_path / "tiny", tmp_path / "tiny.gguf")
-    words = ["llm-atc", "chat", str(tmp_path / "tiny.gguf"), "--serve", "--max-tokens", "5", "--json"]
-    done = subprocess.run(words, env=user, input="hi", capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert (answer["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 5)
-    assert "tiny" not in [status["name"] for status in json.loads(run(user, "llm-atc", "status", "--json"))]

@@ -173,7 +173,7 @@ def test_a_launch_that_left_nothing_is_forgotten_with_its_secrets(fakes: Fakes) 
     fakes.cloud.launch_raises = ProvisionFailed("No cloud gave the machine.")
     with pytest.raises(ProvisionFailed) as caught:
         serve(fakes)
-    assert caught.value.details == ("Nothing is left running.",)
+    assert caught.value.left == "Nothing is left running."
     assert is_forgotten(fakes)
 
 
@@ -182,7 +182,7 @@ def test_a_launch_that_left_a_machine_is_remembered_and_says_what_it_costs(fakes
     fakes.cloud.leaves = ended()
     with pytest.raises(ProvisionFailed) as caught:
         serve(fakes)
-    assert caught.value.details == ("line", ENDS_ITSELF)
+    assert (caught.value.details, caught.value.left) == (("line",), ENDS_ITSELF)
     assert fakes.store.get("demo") is not None
     assert "VLLM_API_KEY" in fakes.kept("demo")
 
@@ -206,7 +206,7 @@ def test_a_failure_says_what_is_left(fakes: Fakes, request_: Request, left: Obse
         target.leaves = left
     with pytest.raises(CloudError) as caught:
         serve(fakes, request_)
-    assert caught.value.details == (truth,)
+    assert caught.value.left == truth
 
 
 def test_a_failure_is_told_even_when_nobody_can_see_what_is_left(fakes: Fakes) -> None:
@@ -217,8 +217,8 @@ def test_a_failure_is_told_even_when_nobody_can_see_what_is_left(fakes: Fakes) -
     fakes.cloud.launch_raises = ProvisionFailed("No cloud gave the machine.")
     with pytest.raises(ProvisionFailed, match="No cloud gave the machine") as caught:
         serve(fakes)
-    assert caught.value.details == (
-        "Whether its machine is left cannot be seen now. Look with: llm-atc status demo",
+    assert (
+        caught.value.left == "Whether its machine is left cannot be seen now. Look with: llm-atc status demo"
     )
     assert fakes.store.get("demo") is not None
     assert "VLLM_API_KEY" in fakes.kept("demo")
@@ -229,7 +229,8 @@ def test_an_engine_that_ends_keeps_its_machine_remembered_and_says_what_it_costs
     fakes.cloud.log = ("torch.OutOfMemoryError: CUDA out of memory.",)
     with pytest.raises(EngineFailed, match="do not fit into the memory") as caught:
         serve(fakes)
-    assert caught.value.details == ("torch.OutOfMemoryError: CUDA out of memory.", ENDS_ITSELF)
+    assert caught.value.details == ("torch.OutOfMemoryError: CUDA out of memory.",)
+    assert caught.value.left == ENDS_ITSELF
     assert fakes.store.get("demo") is not None
 
 
@@ -237,7 +238,7 @@ def test_an_endpoint_that_is_not_ready_in_time_stays_remembered(fakes: Fakes) ->
     fakes.probe.health = False
     with pytest.raises(NotReady) as caught:
         serve(fakes)
-    assert caught.value.details[-1] == STILL_RUNNING
+    assert caught.value.left == STILL_RUNNING
     assert fakes.store.get("demo") is not None
 
 
@@ -252,7 +253,7 @@ def test_ctrl_c_during_the_launch_tells_the_truth(
     fakes.cloud.leaves = left
     with pytest.raises(Interrupted) as caught:
         serve(fakes)
-    assert (caught.value.exit_code, caught.value.details) == (130, (truth,))
+    assert (caught.value.exit_code, caught.value.left) == (130, truth)
     assert caught.value.hint == "llm-atc status demo"
     assert (fakes.store.get("demo") is not None) is remembered
     assert (fakes.kept("demo") != {}) is remembered
@@ -262,7 +263,7 @@ def test_ctrl_c_during_the_wait_tells_the_truth(fakes: Fakes) -> None:
     fakes.probe.interrupts = True
     with pytest.raises(Interrupted) as caught:
         serve(fakes)
-    assert (caught.value.exit_code, caught.value.details) == (130, (STILL_RUNNING,))
+    assert (caught.value.exit_code, caught.value.left) == (130, STILL_RUNNING)
     assert fakes.store.get("demo") is not None
 
 
