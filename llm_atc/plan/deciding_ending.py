@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from llm_atc.errors import UsageError
 from llm_atc.plan.ending import COPY_MINUTES, DEFAULT_IDLE_MINUTES, Action, Ending
 from llm_atc.plan.model import ModelSpec, Where
 from llm_atc.plan.picking import Picked
@@ -17,17 +16,12 @@ def decide_ending(
     request: Request, model: ModelSpec, picked: Picked | None
 ) -> tuple[Ending, tuple[str, ...]]:
     """What was asked for, with llm-atc's own choices for what was left open, and a sentence for each of them
-    that costs something. Raises UsageError for what several machines cannot keep."""
+    that costs something."""
     if request.place.local:
         return Ending(idle_minutes=0, action=None), ()
-    if request.num_nodes > 1 and (request.idle_minutes or request.ttl or request.budget):
-        raise UsageError(
-            "--idle-minutes, --ttl and --budget are kept on one machine only.", hint="leave --num-nodes away"
-        )
-    idle = DEFAULT_IDLE_MINUTES if request.num_nodes == 1 else 0
     action, why = _action(request, picked)
     ending = Ending(
-        idle_minutes=idle if request.idle_minutes is None else request.idle_minutes,
+        idle_minutes=DEFAULT_IDLE_MINUTES if request.idle_minutes is None else request.idle_minutes,
         action=action,
         ttl=request.ttl,
         budget=request.budget,

@@ -129,7 +129,7 @@ class Told:
         if not self.plan.auth:
             return "none: everybody who reaches the address can use it"
         if self.plan.place.local:
-            return f"a key, which the engine asks for; it listens on {self.plan.host or '127.0.0.1'}"
+            return f"a key, which the relay asks for; it listens on {self.plan.host or '127.0.0.1'}"
         tls = ", over TLS" if self.plan.tls else ""
         closed = "; no port is open, llm-atc connect reaches it" if self.plan.private else ""
         return f"a key{tls}, which the relay asks for on every route but /health{closed}"

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from llm_atc.errors import UsageError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.ending import MACHINE_MINUTES, Action
 from llm_atc.plan.engine import EngineName
@@ -49,7 +48,7 @@ def task(plan: Plan, template: Task, package: str) -> Task:
         "ENGINE_ARGS": json.dumps(list(plan.arguments)),
         **_by_accelerator(plan),
         **_for_the_keeper(plan),
-        **_relay_arguments(plan, template),
+        "RELAY_ARGS": json.dumps(list(plan.relay_arguments)),
         **dict(plan.envs),
     }
     filled["secrets"] = dict.fromkeys(plan.secret_names)
@@ -67,22 +66,8 @@ def _model_file(plan: Plan) -> dict[str, str]:
     return {"MODEL_FILE": plan.model.file or "", "MODEL_REVISION": plan.model.revision or ""}
 
 
-def _relay_arguments(plan: Plan, template: Task) -> dict[str, str]:
-    """What the relay is told besides; a template without a relay cannot be told."""
-    if "RELAY_ARGS" in template["envs"]:
-        return {"RELAY_ARGS": json.dumps(list(plan.relay_arguments))}
-    if plan.relay_arguments:
-        raise UsageError(
-            f"No relay stands in front of {plan.engine} there, which --host and generation defaults need.",
-            hint="leave them away, or take one machine",
-        )
-    return {}
-
-
 def _for_the_keeper(plan: Plan) -> dict[str, str]:
     """When the job ends by itself. What an hour costs is known once there is a machine."""
-    if not _kept(plan):
-        return {}
     ending = plan.ending
     return {
         "IDLE_MINUTES": str(ending.idle_minutes),
@@ -90,11 +75,6 @@ def _for_the_keeper(plan: Plan) -> dict[str, str]:
         "BUDGET_DOLLARS": "" if ending.budget is None else f"{ending.budget:g}",
         "DOLLARS_AN_HOUR": "",
     }
-
-
-def _kept(plan: Plan) -> bool:
-    """Whether keeper and relay go along."""
-    return plan.num_nodes == 1
 
 
 def _beside(plan: Plan) -> tuple[str, ...]:
@@ -161,10 +141,7 @@ def _chosen(plan: Plan) -> Task:
 
 
 def _file_mounts(plan: Plan, package: str) -> Task:
-    found: Task = {}
-    if _kept(plan):
-        found[f"{RELAY}/llm_atc"] = package
-    found |= dict(plan.files)
+    found: Task = {f"{RELAY}/llm_atc": package, **dict(plan.files)}
     ref = plan.model.ref
     if ref.where is not Where.HUB:
         found[f"{CHECKPOINTS}/{name_for(ref.name)}"] = ref.location

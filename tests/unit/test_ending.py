@@ -120,10 +120,9 @@ def test_what_cannot_end_by_itself_goes_on_costing_money_and_that_is_said() -> N
     assert "autostop" not in task(plan, load_template("vllm.yaml"), "/package")["resources"]
 
 
-def test_several_machines_keep_no_minutes_and_refuse_to_promise_any() -> None:
-    assert plan_of(num_nodes=2).ending.idle_minutes == 0
-    with pytest.raises(UsageError, match="on one machine only"):
-        plan_of(num_nodes=2, ttl=3600)
+def test_several_machines_end_by_themselves_as_one_does() -> None:
+    assert plan_of(num_nodes=2).ending == plan_of().ending
+    assert plan_of(num_nodes=2, ttl=3600).ending.ttl == 3600
 
 
 @pytest.mark.parametrize(

@@ -151,12 +151,6 @@ def test_generation_defaults_and_the_host_are_told_to_the_relay_of_a_cloud_machi
     ]
 
 
-def test_a_task_without_a_relay_refuses_what_only_a_relay_can_do() -> None:
-    plan = make_plan(replace(CLOUD, num_nodes=2, generation=(("top_p", 0.5),)), SPEC)
-    with pytest.raises(UsageError, match="No relay stands in front of vllm there"):
-        task(plan, load_template(template_for(plan)), "/package")
-
-
 def test_a_log_file_is_for_this_machine() -> None:
     with pytest.raises(UsageError, match="--log-file is for this machine"):
         make_plan(replace(CLOUD, log_file="/tmp/log"), SPEC)

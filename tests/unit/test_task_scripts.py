@@ -17,6 +17,11 @@ from llm_atc.store.task_templates import load_template
 
 ONE_MACHINE = "vllm.yaml"
 SEVERAL_MACHINES = "vllm_nodes.yaml"
+ENVIRONMENTS = {
+    ONE_MACHINE: "vllm-0.32.0",
+    SEVERAL_MACHINES: "vllm-0.32.0-ray",
+    "llama_cpp.yaml": "llama-cpp-0.3.36",
+}
 BASH = shutil.which("bash") or "/bin/bash"
 
 
@@ -34,7 +39,18 @@ with open(os.environ["HOME"] + "/{name}.jsonl", "a") as record:
 """
 INSTALLS = "os.makedirs(arguments[-1] + '/bin') if arguments[0] == 'venv' else None"
 FAILS = "sys.exit(7 if arguments[0] == 'pip' else 0)"
-TWO_NODES = "print('node_1\\nnode_2\\nPending:') if arguments[0] == 'status' else None"
+# The first machine's Ray runs until it is told to end; the second's ends when the first has ended.
+TWO_NODES = """
+import time
+if arguments[0] == "status":
+    print("node_1\\nnode_2\\nPending:\\n node_3")
+elif "--head" in arguments:
+    time.sleep(60)
+elif arguments[0] == "health-check":
+    sys.exit('"start"' in Path(os.environ["HOME"] + "/ray.jsonl").read_text())
+else:
+    sys.exit(1)
+"""
 
 
 @dataclass(frozen=True)
@@ -56,8 +72,12 @@ class Machine:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.programs = home / "programs"
-        self.engine = home / ".llm-atc" / "engines" / "vllm-0.32.0"
+        self.engine = self.environment(ONE_MACHINE)
         self.put(self.programs / "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+
+    def environment(self, template: str) -> Path:
+        """Where this template's engine is installed."""
+        return self.home / ".llm-atc" / "engines" / ENVIRONMENTS[template]
 
     def put(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +115,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def serve(machine: Machine, template: str = ONE_MACHINE, **envs: str) -> Call:
     """Run the template's `run` with these variables; how vLLM was called."""
-    machine.stand_in(machine.engine / "bin" / "vllm")
+    machine.stand_in(machine.environment(template) / "bin" / "vllm")
     loaded = load_template(template)
     ran = machine.run(loaded["run"], loaded["envs"] | loaded["secrets"] | envs)
     assert ran.stdout.splitlines()[-1:] == ["[llm-atc] the engine ended with code 0"], ran.stderr
@@ -211,7 +231,7 @@ def test_an_images_own_vllm_is_used_where_no_other_is(machine: Machine) -> None:
 
 def cluster(machine: Machine, rank: int = 0) -> dict[str, str]:
     """What SkyPilot tells one machine of two with four accelerators each, where Ray is a stand-in."""
-    machine.stand_in(machine.engine / "bin" / "ray", TWO_NODES)
+    machine.stand_in(machine.environment(SEVERAL_MACHINES) / "bin" / "ray", TWO_NODES)
     return {
         "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2",
         "SKYPILOT_NODE_RANK": str(rank),
@@ -228,7 +248,35 @@ def test_the_first_of_several_machines_serves_on_all(machine: Machine) -> None:
         "10.0.0.1:6479",
         "10.0.0.1",
     )
-    assert [told.arguments[:2] for told in machine.calls("ray")] == [["start", "--head"], ["status"]]
+    assert sorted(told.arguments[:2] for told in machine.calls("ray")) == [["start", "--head"], ["status"]]
+    (first,) = [told for told in machine.calls("ray") if told.arguments[0] == "start"]
+    assert "VLLM_API_KEY" not in first.environment, "Ray hands its variables on"
+
+
+def test_the_keeper_stands_on_the_first_of_several_machines(machine: Machine) -> None:
+    call = keep(machine, SEVERAL_MACHINES, VLLM_API_KEY="sk-1", IDLE_MINUTES="5", **cluster(machine))
+    cut = call.arguments.index("--")
+    assert call.arguments[:cut] == ["--engine-port", "8001", "--key-env", "VLLM_API_KEY"]
+    assert call.arguments[cut + 2 :] == [
+        *("serve", "meta-llama/Llama-3.1-70B-Instruct", "--host", "127.0.0.1", "--port", "8001"),
+        *("--distributed-executor-backend", "ray"),
+        *("--tensor-parallel-size", "4", "--pipeline-parallel-size", "2"),
+    ]
+    assert (call.environment["VLLM_API_KEY"], call.environment["IDLE_MINUTES"]) == ("sk-1", "5")
+
+
+def test_the_others_end_when_the_first_has_ended_and_say_so_when_it_never_came(machine: Machine) -> None:
+    loaded = load_template(SEVERAL_MACHINES)
+    environment = loaded["envs"] | loaded["secrets"] | cluster(machine, rank=1)
+    ran = machine.run(loaded["run"], environment)
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "[llm-atc] the first machine has ended")
+    machine.stand_in(machine.programs / "sleep")
+    machine.stand_in(machine.environment(SEVERAL_MACHINES) / "bin" / "ray", "sys.exit(1)")
+    ran = machine.run(loaded["run"], environment)
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (
+        1,
+        "[llm-atc] the first machine's Ray could not be joined",
+    )
 
 
 SETS = {
@@ -283,28 +331,26 @@ def test_the_other_machines_join_the_first(machine: Machine) -> None:
     loaded = load_template(SEVERAL_MACHINES)
     ran = machine.run(loaded["run"], loaded["envs"] | loaded["secrets"] | cluster(machine, rank=1))
     assert ran.returncode == 0
-    start = machine.calls("ray")[-1]
+    (start,) = [call for call in machine.calls("ray") if call.arguments[0] == "start"]
     assert start.arguments == ["start", "--address", "10.0.0.1:6479", "--num-gpus", "4", "--block"]
     assert start.environment["VLLM_HOST_IP"] == "10.0.0.2"
 
 
-MARKS = {ONE_MACHINE: "0.32.0", SEVERAL_MACHINES: "0.32.0+ray"}
-
-
 @pytest.mark.parametrize("template", [ONE_MACHINE, SEVERAL_MACHINES])
 def test_set_up_installs_what_was_asked_for_and_then_says_so(machine: Machine, template: str) -> None:
+    engine = machine.environment(template)
     machine.stand_in(machine.programs / "uv", INSTALLS)
-    (machine.engine / "stale").mkdir(parents=True)
+    (engine / "stale").mkdir(parents=True)
     loaded = load_template(template)
     requirements = ["vllm==0.32.0", "a b; python_version > '3'", "$(touch owned)"]
     ran = machine.run(loaded["setup"], loaded["envs"] | {"ENGINE_REQUIREMENTS": json.dumps(requirements)})
     assert (ran.returncode, ran.stdout) == (0, "[llm-atc] stage: set up\n")
     venv, pip = machine.calls("uv")
-    assert (venv.arguments[0], venv.arguments[-1]) == ("venv", str(machine.engine))
-    assert pip.arguments[:4] == ["pip", "install", "--python", f"{machine.engine}/bin/python"]
+    assert (venv.arguments[0], venv.arguments[-1]) == ("venv", str(engine))
+    assert pip.arguments[:4] == ["pip", "install", "--python", f"{engine}/bin/python"]
     assert pip.arguments[-3:] == requirements
-    assert (machine.engine / ".complete").read_text() == f"{MARKS[template]}\n"
-    assert not (machine.engine / "stale").exists()
+    assert (engine / ".complete").read_text() == "0.32.0\n"
+    assert not (engine / "stale").exists()
     assert not (machine.home / "owned").exists()
 
 
@@ -321,9 +367,9 @@ def test_set_up_does_nothing_the_second_time(machine: Machine, template: str) ->
 def test_an_installation_that_failed_is_not_called_complete(machine: Machine, template: str) -> None:
     machine.stand_in(machine.programs / "uv", FAILS)
     loaded = load_template(template)
-    machine.put(machine.engine / ".complete", "0.1.0\n")
+    machine.put(machine.environment(template) / ".complete", "0.1.0\n")
     assert machine.run(loaded["setup"], loaded["envs"]).returncode == 7
-    assert not (machine.engine / ".complete").exists()
+    assert not (machine.environment(template) / ".complete").exists()
 
 
 def test_set_up_gets_uv_where_there_is_none(machine: Machine) -> None:
@@ -358,7 +404,7 @@ KEYS = {"vllm.yaml": "VLLM_API_KEY", "llama_cpp.yaml": "LLAMA_API_KEY"}
 
 def keep(machine: Machine, template: str, **envs: str) -> Call:
     """Run the template's `run` where the package is; how its keeper was called."""
-    engine = machine.engine if template == ONE_MACHINE else machine.engine.parent / "llama-cpp-0.3.36"
+    engine = machine.environment(template)
     machine.stand_in(engine / "bin" / "vllm")
     machine.stand_in(engine / "bin" / "llama-server")
     python = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
