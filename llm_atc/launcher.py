@@ -14,7 +14,7 @@ from llm_atc.bill import interrupted, last_look, offer, priced, with_bill
 from llm_atc.certificates import Certificate
 from llm_atc.doors import Door, certificate_of, door_of, first_key, secrets_for
 from llm_atc.errors import AtcError, DeploymentError, DeploymentNotFound, OfferError
-from llm_atc.outlook import look
+from llm_atc.outlook import Outlook, look
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import Request
@@ -22,6 +22,7 @@ from llm_atc.ports import (
     Deployment,
     MachineState,
     Observation,
+    Quote,
     Reporter,
     Secrets,
     Usage,
@@ -33,6 +34,7 @@ from llm_atc.recording import recorded
 from llm_atc.states import State, state_of
 
 Confirm = Callable[[str], None]
+Show = Callable[[Outlook, Quote], None]
 
 
 class Until(StrEnum):
@@ -91,23 +93,26 @@ def serve(
     *,
     confirm: Confirm,
     order: Confirm,
+    show: Show = lambda found, quote: None,
     until: Until = Until.READY,
     timeout: float = 3600,
     force: bool = False,
 ) -> Status:
     """From a request to an endpoint that has answered once.
 
-    `confirm` is asked before anything is replaced, `order` before anything that costs money; each raises
-    Declined. `timeout` is seconds, for launch and wait together. What is known not to start is refused with
-    the error that says why, unless `force`.
+    `confirm` is asked before anything is replaced, `order` before anything that costs money, and after `show`
+    was told what is known of it; each raises Declined. `timeout` is seconds, for launch and wait together.
+    What is known not to start is refused with the error that says why, unless `force`.
     """
-    decided = _preflight(world, request, report, force=force)
+    found, decided = _preflight(world, request, report, force=force)
     target = world.target(decided)
     with world.store.working(decided.name, "serve"):
         _check_name_is_ours(world, decided, target.observe(decided.name), confirm)
         secrets = secrets_for(world, decided, dict(request.secrets), request.keys, request.certificate)
         if not decided.place.local:
-            order(offer(decided, priced(decided, world.cloud.quote(decided))))
+            quote = priced(decided, world.cloud.quote(decided))
+            show(found, quote)
+            order(offer(decided, quote))
         world.store.save(decided, world.clock.now())
         world.vault.put(decided.name, secrets)
         world.tunnels.forget(decided.name)
@@ -118,18 +123,18 @@ def serve(
     return status_of(world, decided.name)
 
 
-def _preflight(world: World, request: Request, report: Reporter, *, force: bool) -> Plan:
-    """The plan, once all that can be known before a start is known and told."""
+def _preflight(world: World, request: Request, report: Reporter, *, force: bool) -> tuple[Outlook, Plan]:
+    """All that can be known before a start, its warnings told, and the plan in it."""
     found = look(world, request)
     decided = found.startable(force=force)
     for sentence in found.warnings():
         report.note(sentence)
-    return decided
+    return found, decided
 
 
 def serve_in_foreground(world: World, request: Request, report: Reporter, *, force: bool = False) -> None:
     """Serve on this machine in this terminal, until Ctrl-C; EngineFailed when the engine ends by itself."""
-    decided = _preflight(world, request, report, force=force)
+    _, decided = _preflight(world, request, report, force=force)
     with world.store.working(decided.name, "serve"):
         seen = world.here.observe(decided.name)
         if seen.machine is MachineState.UP:

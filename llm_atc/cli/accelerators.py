@@ -11,7 +11,6 @@ from llm_atc.cli.options import AsJson
 if TYPE_CHECKING:
     from llm_atc.plan.accelerators import Accelerator
     from llm_atc.plan.fit import Wish
-    from llm_atc.plan.market import Row
     from llm_atc.plan.offers import Catalogue
     from llm_atc.plan.tuning import Tuner
     from llm_atc.ports import World
@@ -46,6 +45,7 @@ def accelerators(
 ) -> None:
     """Tell what can be had where, and for how much; with --model, what of it the model fits on."""
     from llm_atc.cli import output
+    from llm_atc.cli.offer_table import offer_table
     from llm_atc.cli.serve import open_world
     from llm_atc.plan.fit import Wish
     from llm_atc.plan.market import cheapest, rows
@@ -70,7 +70,8 @@ def accelerators(
     if as_json:
         output.print_json([row.facts() for row in found])
     else:
-        _show(found if name else cheapest(found), with_model=model is not None)
+        table = offer_table(found if name else cheapest(found), with_model=model is not None)
+        output.data().print(table)
 
 
 def _named(name: str | None, catalogue: Catalogue) -> tuple[Accelerator, ...]:
@@ -118,34 +119,3 @@ def _tell_age(world: World, catalogue: Catalogue) -> None:
             style="dim",
             markup=False,
         )
-
-
-def _show(found: tuple[Row, ...], *, with_model: bool) -> None:
-    from rich.table import Table
-
-    from llm_atc.cli import output
-    from llm_atc.plan.price import daily
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    headings = ["ACCELERATOR", "WHERE", "MACHINE", "KIND", "$/HOUR", "$/DAY"]
-    if with_model:
-        headings += ["FITS", "CONTEXT", "REQUESTS", "$/M TOKENS (ESTIMATE)"]
-    for heading in headings:
-        table.add_column(heading, overflow="fold", justify="right" if "$" in heading else "left")
-    for row in found:
-        choice = row.choice
-        cells = [
-            *(str(choice.offer.accelerator), choice.offer.where, choice.offer.instance_type),
-            *("spot" if choice.spot else "on demand", f"{choice.hourly:.2f}", f"{daily(choice.hourly):.2f}"),
-        ]
-        table.add_row(*cells, *(_fit_cells(row) if with_model else ()))
-    output.data().print(table)
-
-
-def _fit_cells(row: Row) -> tuple[str, ...]:
-    if row.tuned is None:
-        return ("[red]no[/]", "", "", "")
-    from llm_atc.cli.output import cents
-
-    verdict = row.tuned.verdict
-    return ("[green]yes[/]", str(verdict.max_model_len), str(verdict.concurrency), cents(row.per_million))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from llm_atc.launcher import Endpoint, Status
 
+# The columns of what is read by a program, or in a file.
+WIDE = 200
 STYLES = {
     "ready": "green",
     "starting": "yellow",
@@ -38,7 +40,7 @@ def data() -> Console:
     """The console for data: stdout, never wrapped."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 200
+    width = None if sys.stdout.isatty() else WIDE
     return Console(highlight=False, width=width)
 
 

@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llm_atc.cli.options import AsJson, Invocation
-from llm_atc.cli.request import NOTHING_TYPED, Typed, ask, settled, takes_request, with_model
+from llm_atc.cli.request import NOTHING_TYPED, Typed, ask, takes_request, with_model
 
 if TYPE_CHECKING:
     from llm_atc.outlook import Outlook
-    from llm_atc.plan.market import Row
     from llm_atc.plan.outlook_facts import Told
     from llm_atc.plan.preflight import Finding
-    from llm_atc.plan.request import Request
-    from llm_atc.ports import World
 
-OFFERS = 5
 STYLES = {"ok": "green", "warning": "yellow", "refused": "red", "unknown": "dim", "broken": "red"}
-BY_HAND = "Nothing ends it but llm-atc stop."
 
 
 @takes_request
@@ -44,6 +39,7 @@ def plan(
     Takes everything that serve takes. Exit code 1 when it would not start.
     """
     from llm_atc.cli import output
+    from llm_atc.cli.foretold import tell
     from llm_atc.cli.serve import open_world, text_of
     from llm_atc.outlook import look
 
@@ -51,7 +47,7 @@ def plan(
     request = ask(with_model(typed, positional), invocation.engine_args).request
     world = open_world()
     found = look(world, request, ask=False)
-    told = _told(world, request, found, bandwidth)
+    told = tell(world, request, found, bandwidth)
     if as_json:
         text = text_of(found.plan) if as_yaml and found.plan else None
         output.print_json({**told.json(), **({"task": text} if as_yaml else {})})
@@ -63,61 +59,16 @@ def plan(
         raise typer.Exit(1)
 
 
-def _told(world: World, request: Request, found: Outlook, bandwidth: float) -> Told:
-    from llm_atc.plan.outlook_facts import Told
-
-    catalogue = world.catalog.kept() if not request.place.local else None
-    return Told(
-        plan=found.plan,
-        findings=found.findings,
-        facts=found.facts,
-        fit=found.fit,
-        known=world.known(found.plan.engine) if found.plan else None,
-        settled=settled(),
-        rows=_rows(world, request, found),
-        prices_age=catalogue.age(world.clock.now()) if catalogue else None,
-        bandwidth=bandwidth,
-        stops=BY_HAND if found.plan is None or request.place.local else str(found.plan.ending),
-    )
-
-
-def _rows(world: World, request: Request, found: Outlook) -> tuple[Row, ...]:
-    """The cheapest machines that the plan may get, from the prices that were read last."""
-    from llm_atc.plan.market import rows
-    from llm_atc.plan.offers import Terms
-
-    if request.place.local or found.plan is None or not found.plan.accelerators:
-        return ()
-    catalogue = world.catalog.kept()
-    if catalogue is None:
-        return ()
-    terms = Terms(
-        place=request.place,
-        accelerators=found.plan.accelerators,
-        max_price=request.max_price,
-        spot=request.spot,
-        clouds=catalogue.clouds,
-    )
-    return rows(catalogue.offers, terms)[:OFFERS]
-
-
 def _show(told: Told, found: Outlook) -> None:
     from llm_atc.cli import output
+    from llm_atc.cli.offer_table import offer_table
+    from llm_atc.cli.plan_lines import lines, verdict
 
-    console = output.data()
-    facts = told.json()
-    verdict = "[bold green]will start[/]" if found.starts else "[bold red]will not start[/]"
-    console.print(f"{'Verdict':<11} {verdict}")
-    for label, value in _lines(facts):
-        console.print(f"{label:<11} {value}", markup=False, soft_wrap=True)
+    for label, text in (verdict(found), *lines(told.json())):
+        output.data().print(f"{label:<11} {text}", markup=label == "Verdict", soft_wrap=True)
+    if told.rows:
+        output.data().print(offer_table(told.rows, with_model=told.fit is not None))
     show_findings(told.findings)
-
-
-def _lines(facts: dict[str, object]) -> list[tuple[str, str]]:
-    """What is told of each thing, one line each; nothing of what is not known."""
-    from llm_atc.cli.plan_lines import lines
-
-    return lines(facts)
 
 
 def show_findings(findings: tuple[Finding, ...]) -> None:

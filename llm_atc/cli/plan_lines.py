@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm_atc.outlook import Outlook
+    from llm_atc.ports import Quote
 
 GIB = 1024**3
 
@@ -15,13 +19,45 @@ def lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Engine", _engine(facts["engine"])),
         ("Where", facts["where"]),
         *(("Setting", f"{one['setting']} = {one['value']}   ({one['source']})") for one in facts["settings"]),
-        *(("Offer", _offer(one)) for one in facts["offers"]),
-        ("Prices", f"read {facts['prices_age']} ago" if facts["prices_age"] and facts["offers"] else None),
+        *(("Note", note) for note in facts["notes"]),
         ("Download", _download(facts["download"])),
         ("Protection", facts["protection"]),
         ("Stops", facts["stops"]),
+        ("Prices", _prices(facts)),
     ]
     return [(label, text) for label, text in found if text]
+
+
+def verdict(found: Outlook) -> tuple[str, str]:
+    """Whether it would start, with rich's markup."""
+    return ("Verdict", "[bold green]will start[/]" if found.starts else "[bold red]will not start[/]")
+
+
+def essentials(found: Outlook, facts: dict[str, Any], quote: Quote) -> list[tuple[str, str]]:
+    """What is to be known before money is spent. Where the offers say nothing of memory, the checks do."""
+    from llm_atc.plan.price import told
+
+    price = "a price that is not known" if quote.hourly is None else told(quote.hourly)
+    fit = [] if facts["offers"] and found.fit else [one.says for one in found.findings if one.check == "fit"]
+    lines = [
+        verdict(found),
+        ("Model", _model(facts["model"])),
+        ("Engine", _engine(facts["engine"])),
+        ("Machine", f"{quote.resources}{', spot' if quote.spot else ''} for {price}"),
+        *(("Fit", says) for says in fit),
+        ("Download", _download(facts["download"])),
+        ("Protection", facts["protection"]),
+        ("Stops", facts["stops"]),
+        ("Prices", _prices(facts)),
+    ]
+    return [(label, text) for label, text in lines if text]
+
+
+def _prices(facts: dict[str, Any]) -> str | None:
+    if not facts["prices_age"] or not facts["offers"]:
+        return None
+    each = f", of each of {facts['machines']} machines" if facts["machines"] > 1 else ""
+    return f"read {facts['prices_age']} ago{each}"
 
 
 def _model(model: dict[str, Any] | None) -> str | None:
@@ -45,14 +81,6 @@ def _model(model: dict[str, Any] | None) -> str | None:
 
 def _engine(engine: dict[str, Any] | None) -> str | None:
     return f"{engine['name']} {engine['version']} {' '.join(engine['arguments'])}" if engine else None
-
-
-def _offer(one: dict[str, Any]) -> str:
-    kind = ", spot" if one["spot"] else ""
-    return (
-        f"{one['accelerator']}:{one['count']} on {one['cloud']}/{one['region']} "
-        f"({one['instance_type']}{kind}) for ${one['hourly']:.2f} an hour (${one['daily']:.2f} a day)"
-    )
 
 
 def _download(found: dict[str, Any] | None) -> str | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 from llm_atc.cli.output import talk
 from llm_atc.plan.progress import ORDER, Stage
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+P = ParamSpec("P")
 
 
 class Progress:
@@ -41,20 +43,20 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def pausing(self, ask: Callable[[str], None]) -> Callable[[str], None]:
-        """The same question, asked while the live display stands still."""
+    def pausing(self, say: Callable[P, None]) -> Callable[P, None]:
+        """The same question, or whatever else is said, while the live display stands still."""
 
-        def asked(question: str) -> None:
+        def said(*words: P.args, **named: P.kwargs) -> None:
             if self._live is None:
-                ask(question)
+                say(*words, **named)
                 return
             self._live.stop()
             try:
-                ask(question)
+                say(*words, **named)
             finally:
                 self._live.start()
 
-        return asked
+        return said
 
     def stage(self, stage: Stage) -> None:
         if stage in self._begun or any(ORDER.index(seen) > ORDER.index(stage) for seen in self._begun):

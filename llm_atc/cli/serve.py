@@ -128,6 +128,7 @@ def _serve(
 ) -> None:
     from llm_atc import launcher
     from llm_atc.cli import output
+    from llm_atc.cli.foretold import screen
     from llm_atc.cli.progress import Progress
     from llm_atc.launcher import Until
 
@@ -142,6 +143,7 @@ def _serve(
             report,
             confirm=report.pausing(ask),
             order=report.pausing(asking(yes, unheard=True)),
+            show=report.pausing(screen(world, request)),
             until=until,
             timeout=timeout,
             force=force,

@@ -115,6 +115,7 @@ def _same(asked: ModelRef, known: ModelSpec) -> bool:
 
 def _launch(world: World, request: Request, *, yes: bool, timeout: float) -> None:
     from llm_atc import launcher
+    from llm_atc.cli.foretold import screen
     from llm_atc.cli.progress import Progress
 
     with Progress() as report:
@@ -124,6 +125,7 @@ def _launch(world: World, request: Request, *, yes: bool, timeout: float) -> Non
             report,
             confirm=_launched_meanwhile,
             order=report.pausing(asking(yes)),
+            show=report.pausing(screen(world, request)),
             timeout=timeout,
         )
 

@@ -54,6 +54,10 @@ class FitReport:
     asked: int = 1
     hourly: Mapping[Accelerator, float] = field(default_factory=dict)
 
+    def on(self, accelerator: Accelerator) -> Opinion | None:
+        """What is true on this accelerator; None where nobody judged it."""
+        return next((one for one in self.opinions if one.accelerator == accelerator), None)
+
     def token_price(self, opinion: Opinion) -> float | None:
         """US dollars for a million tokens there, by the hourly price: an estimate."""
         return token_price(self.hourly.get(opinion.accelerator), opinion, self.asked)

@@ -136,13 +136,13 @@ def choose(
     return tuple(sorted((*spots, *rest), key=_rank))
 
 
-def first_few(choices: Sequence[Choice], most: int) -> tuple[Choice, ...]:
-    """The first of these, and not more than EACH of one accelerator on demand, and as many spot machines."""
+def first_few(choices: Sequence[Choice], most: int, each: int = EACH) -> tuple[Choice, ...]:
+    """The first of these, not more than `each` of one accelerator on demand, and as many spot machines."""
     kept: Counter[tuple[Accelerator, bool]] = Counter()
     found: list[Choice] = []
     for choice in choices:
         kind = (choice.offer.accelerator, choice.spot)
-        if len(found) < most and kept[kind] < EACH:
+        if len(found) < most and kept[kind] < each:
             kept[kind] += 1
             found.append(choice)
     return tuple(found)

@@ -36,6 +36,7 @@ class Told:
     prices_age: str | None
     bandwidth: float
     stops: str
+    notes: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """As `--json` prints it; null is what is not known."""
@@ -54,10 +55,12 @@ class Told:
             ],
             "fit": self.fit.facts()["verdicts"] if self.fit else [],
             "offers": [row.facts() for row in self.rows],
+            "machines": self.plan.num_nodes if self.plan else 1,
             "prices_age": self.prices_age,
             "download": self._download(),
             "protection": self.protection(),
             "stops": self.stops,
+            "notes": list(self.notes),
         }
 
     def _model(self) -> dict[str, Any] | None:

@@ -65,6 +65,10 @@ def test_the_cheapest_that_fits_is_launched(region: SimulatedRegion, source: str
     many = ("--concurrency", "15000", "--max-price", "1.90")  # more than the cheaper T4 holds
     said = serve(region, source, "--accelerator", "auto", *many, *ON_AWS)
     assert "The cheapest on which it fits: L4:1 on aws/us-east-1 (g6.xlarge) for $0.80 an hour." in said
+    assert "Verdict will start" in said
+    assert "Machine aws/us-east-1 L4:1 g6.xlarge for $0.80 an hour ($19.32 a day)" in said
+    assert "Prices read 0 min ago" in said
+    assert "L4:1 aws/us-east-1 g6.xlarge on demand 0.80 yes 2048" in said
     (machine,) = region.instances()
     assert (machine.instance_type, machine.zone[:-1]) == ("g6.xlarge", "us-east-1")
     sold = json.loads(
@@ -109,5 +113,6 @@ def test_two_l4_in_the_place_of_an_a100_share_the_model(region: SimulatedRegion,
     (machine,) = region.instances()
     assert machine.instance_type == "g2-standard-24"
     command = engine_command(region)
+    assert command.count("--tensor-parallel-size") == 1
     assert command[command.index("--tensor-parallel-size") + 1] == "2"
     assert answer(region)
