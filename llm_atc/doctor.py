@@ -14,7 +14,7 @@ from llm_atc.plan.preflight import Finding, broken, of_broken, ok, unknown, warn
 from llm_atc.ports import EngineState, MachineState, Observation, World
 from llm_atc.reaching import reached
 
-LOG_LINES = 400
+LOG_LINES = 2000
 Check = Callable[[], Iterable[Finding]]
 
 

@@ -21,7 +21,8 @@ OBSERVE_EVERY = 5.0
 # The wait between two questions grows with the wait so far: readiness is told a fiftieth too late at most.
 ASK_MOST, ASK_LEAST, ASK_SHARE = 0.5, 0.05, 0.02
 REFUSALS = 3
-LOG_LINES = 400
+# Each of eight processes may print a traceback of fifty lines after the line that decides.
+LOG_LINES = 2000
 
 
 def wait_until_ready(

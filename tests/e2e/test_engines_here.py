@@ -19,12 +19,14 @@ from llm_atc.access import Secret
 from llm_atc.engines.installer import EnginesHere
 from llm_atc.errors import EngineFailed
 from llm_atc.plan import llama_cpp, vllm
+from llm_atc.plan.diagnosis import diagnose
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.generation import relay_words
 from llm_atc.ports import EngineState, MachineState
 from llm_atc.targets.local import LocalTarget
 from llm_atc.targets.local_folder import Folder
 from llm_atc.targets.processes import Stat, read_stat, session_members
+from tests.engine_failures import LOGS, Ground, neutral, of_llama_cpp, said
 from tests.local_fixtures import ModelsOnDisk, Told, eventually, get, plan_here
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -215,6 +217,19 @@ def test_vllm_in_the_foreground_says_why_it_cannot_start(real: LocalTarget, tmp_
         real.foreground(plan_here("nothing", str(tmp_path / "nothing"), arguments=KV_CACHE), {}, told)
     assert "config.json" in (raised.value.hint or "")
     assert told.lines
+
+
+@pytest.mark.parametrize("failure", ["tensors_cut_short", "unknown_architecture", "port_taken"])
+def test_llama_server_says_of_a_failure_what_it_said_when_that_was_written_down(
+    real_engines: EnginesHere, tmp_path: Path, failure: str
+) -> None:
+    """A few of them here; `python -m tests.engine_failures` writes all of them anew."""
+    server = real_engines.ensure(llama_cpp.PIN, Told())
+    ground = Ground(tmp_path)
+    with ground.hub, ground.taken:
+        text = said("llama-cpp", server, of_llama_cpp(ground)[failure], ground)
+    kept = (LOGS / f"llama-cpp-{llama_cpp.PIN.version}" / f"{failure}.txt").read_text()
+    assert diagnose(neutral(text, tmp_path)) == diagnose(kept)
 
 
 def test_an_engine_that_is_there_is_found_at_once(real_engines: EnginesHere) -> None:

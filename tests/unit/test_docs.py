@@ -16,7 +16,7 @@ import typer
 
 from llm_atc import errors
 from llm_atc.cli.main import app
-from llm_atc.plan import diagnosis
+from llm_atc.plan import diagnosis, failure_signs
 from llm_atc.plan.keys import KEYS
 from llm_atc.plan.model import ModelRef
 from llm_atc.plan.places import read_place
@@ -167,7 +167,7 @@ def test_every_error_stands_in_the_table_with_its_exit_code() -> None:
 def test_every_diagnosis_stands_in_the_table_with_its_advice() -> None:
     told = rows("docs/troubleshooting.md", "## The engine ended before it answered")
     unknown = diagnosis.diagnose("")
-    known = [[sign.cause, sign.advice] for sign in diagnosis._SIGNS]
+    known = [[sign.cause, sign.advice] for sign in failure_signs.SIGNS]
     assert told == [*known, [unknown.cause, unknown.advice]]
 
 
