@@ -68,8 +68,8 @@ def _text(line: list[str] | None) -> str:
 
 def _read(text: str) -> CommandLine:
     """A line, or the YAML or JSON that this command prints."""
-    from llm_atc.plan.command_line import parse as read_line
     from llm_atc.plan.facts import read_facts
+    from llm_atc.plan.pasted_line import parse as read_line
     from llm_atc.store.engine_options import engine_options
 
     facts = _mapping(text)

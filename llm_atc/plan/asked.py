@@ -55,9 +55,9 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
         accelerators=read_accelerators(said["resources.accelerators"] or ()),
         max_price=said["resources.max_price"],
         concurrency=said["resources.concurrency"],
-        engine=_engine_of(said),
+        engine=engine_of(said),
         backend=read_backend(settled, engine_args),
-        inference=_read_inference(settled),
+        inference=read_inference(settled),
         generation=_read_generation(said),
         executables=tuple((engine, said[key]) for engine, key in _EXECUTABLES if said[key]),
         served_model_name=said["server.served_model_name"],
@@ -118,7 +118,8 @@ def _read_model(settled: Settled) -> str:
     return str(found)
 
 
-def _engine_of(said: Said) -> EngineName | None:
+def engine_of(said: Said) -> EngineName | None:
+    """The engine that was asked for; None leaves it to the model's format. Raises UsageError."""
     engine = read_engine(said["serve.backend"])
     if not said["serve.vllm_args"]:
         return engine
@@ -145,7 +146,9 @@ def _read_tls_files(said: Said) -> tuple[str, str] | None:
     return (chain, key) if chain else None
 
 
-def _read_inference(settled: Settled) -> Inference:
+def read_inference(settled: Settled) -> Inference:
+    """The options that engines share. Raises UsageError for what cannot be read."""
+
     def of(key: str) -> Any:
         return settled[f"inference.{key}"].value
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from llm_atc.errors import ModelUnservable
+from llm_atc.plan.adapter import ADAPTER, alone
 from llm_atc.plan.model import Format, ModelRef, ModelSpec, Runner, Where
 from llm_atc.plan.quantization import chosen, is_whole, parts_of, quantization_of, quantizations
 
 CONFIG = "config.json"
 # Mistral's own format: vLLM reads it where there is no config.json.
 MISTRAL_CONFIG = "params.json"
-ADAPTER = "adapter_config.json"
 GGUF_MAGIC = b"GGUF"
 # Enough of a GGUF file to hold the magic bytes and its first key, general.architecture.
 GGUF_HEAD = 4096
@@ -130,7 +130,7 @@ def read_checkpoint(ref: ModelRef, files: Sizes, head: Head, revision: str | Non
         )
     parts = parts or _gguf_by_magic(files, head)
     if not parts:
-        raise _unservable(ref, files)
+        raise _unservable(ref, files, head)
     return read_gguf(ref, files, parts, head(parts[0], GGUF_HEAD), revision)
 
 
@@ -174,13 +174,10 @@ def _gguf_by_magic(files: Sizes, head: Head) -> tuple[str, ...]:
     return next(((name,) for name in largest if head(name, 4) == GGUF_MAGIC), ())
 
 
-def _unservable(ref: ModelRef, files: Sizes) -> ModelUnservable:
+def _unservable(ref: ModelRef, files: Sizes, head: Head) -> ModelUnservable:
     held = f"There is: {_some(files)}."
-    if ADAPTER in files and CONFIG not in files:
-        return ModelUnservable(
-            f"{ref.name} is a LoRA adapter, not a model by itself. {held}",
-            hint="serve its base model, with -- --enable-lora --lora-modules NAME=PATH",
-        )
+    if ADAPTER in files:
+        return alone(ref, head(ADAPTER, CONFIG_LIMIT), held)
     if CONFIG in files:
         return ModelUnservable(
             f"{ref.name} has a {CONFIG} and no weights (*.safetensors or *.bin) beside it. {held}",

@@ -153,10 +153,12 @@ def test_a_gguf_file_that_is_none_is_said_to_be_damaged(tmp_path: Path) -> None:
         look(str(tmp_path))
 
 
-def test_an_adapter_alone_is_said_to_be_one(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
+def test_an_adapter_alone_is_told_with_its_model_and_what_serves_both(tmp_path: Path) -> None:
+    config = '{"base_model_name_or_path": "Qwen/Qwen3-0.6B", "r": 8}'
+    (tmp_path / "adapter_config.json").write_text(config)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"\0" * 100)
-    with refused(ModelUnservable, says="LoRA adapter", hints="--enable-lora"):
+    command = f"llm-atc serve --name Qwen/Qwen3-0.6B --lora {tmp_path.name}={tmp_path}"
+    with refused(ModelUnservable, says="LoRA adapter.* it belongs to Qwen/Qwen3-0.6B", hints=command):
         look(str(tmp_path))
 
 

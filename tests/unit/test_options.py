@@ -10,11 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llm_atc.errors import UsageError
-from llm_atc.plan.command_line import CommandLine, option_words, parse, parse_words, words_of
+from llm_atc.plan.command_line import CommandLine, option_words, parse_words, words_of
 from llm_atc.plan.config_rules import check_config
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.facts import read_facts, read_options
 from llm_atc.plan.options import Json, Kind, Option, OptionSet
+from llm_atc.plan.pasted_line import parse
 from llm_atc.plan.shapes import Shape, ShapeError
 from llm_atc.render.options import as_facts, as_line
 from llm_atc.store.engine_options import engine_options

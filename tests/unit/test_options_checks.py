@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from llm_atc.errors import UsageError
-from llm_atc.plan.command_line import parse
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.option_checks import check
+from llm_atc.plan.pasted_line import parse
 from llm_atc.store.engine_options import engine_options
 
 VLLM = engine_options(EngineName.VLLM)
