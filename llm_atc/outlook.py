@@ -26,6 +26,7 @@ from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.options import Options
 from llm_atc.plan.plan import Plan, check_flags
 from llm_atc.plan.preflight import Finding, Grade, Seen, judged, of_error, ok, refusals, refused, warning
+from llm_atc.plan.quantization_check import quantized
 from llm_atc.plan.request import Request, name_for
 from llm_atc.planning import HUB_TOKEN, Planned, plan
 from llm_atc.ports import Models, Reporter, World
@@ -139,7 +140,7 @@ def _judged(
     }
     seen = replace(seen, plan=decided, options=_options(world, decided), sets=sets)
     notes = (*planned.warnings, *decided.notes)
-    findings += [*judged(seen), *fits(seen, here)]
+    findings += [*judged(seen), *quantized(seen), *fits(seen, here)]
     return Outlook(
         plan=decided,
         findings=tuple(findings),

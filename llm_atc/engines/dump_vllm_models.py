@@ -16,6 +16,17 @@ def of_transformers() -> set[str]:
     return {name for value in values for name in ([value] if isinstance(value, str) else value)}
 
 
+def quantizations() -> dict[str, list[str]]:
+    """Each method that vLLM reads, with the files of which one must lie beside weights that are not described
+    as quantized; none where vLLM quantizes by itself while it loads."""
+    layers = importlib.import_module("vllm.model_executor.layers.quantization")
+    online = importlib.import_module("vllm.config.quantization")._ONLINE_SHORTHANDS
+    return {
+        name: [] if name in online else sorted(layers.get_quantization_config(name).get_config_filenames())
+        for name in sorted(layers.QUANTIZATION_METHODS)
+    }
+
+
 def found() -> dict[str, Any]:
     """Names only: what vLLM's registries hold."""
     registry = importlib.import_module("vllm.model_executor.models.registry")
@@ -31,6 +42,7 @@ def found() -> dict[str, Any]:
         "dropped": dict(sorted(registry._PREVIOUSLY_SUPPORTED_MODELS.items())),
         "elsewhere": dict(sorted(registry._OOT_SUPPORTED_MODELS.items())),
         "chat_templates": sorted(templates._MODEL_TYPE_TO_CHAT_TEMPLATE_FALLBACK),
+        "quantizations": quantizations(),
         "tool_parsers": sorted(tools._TOOL_PARSERS_TO_REGISTER),
         "reasoning_parsers": sorted(reasoning._REASONING_PARSERS_TO_REGISTER),
     }

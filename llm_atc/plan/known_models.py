@@ -20,7 +20,8 @@ class KnownModels:
 
     `transformers` are those that transformers has besides, which vLLM may run through it. `dropped` are
     architectures with the last version that had them, `elsewhere` those that a plug-in brings.
-    `chat_templates` are the model types for which the engine brings a template of its own.
+    `chat_templates` are the model types for which the engine brings a template of its own. `quantizations`
+    are its methods; each has the files of which one must be there where config.json names no method.
     """
 
     engine: EngineName
@@ -31,6 +32,7 @@ class KnownModels:
     dropped: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     chat_templates: frozenset[str] = frozenset()
+    quantizations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tool_parsers: tuple[str, ...] = ()
     reasoning_parsers: tuple[str, ...] = ()
 
@@ -46,6 +48,7 @@ class KnownModels:
             dropped=found.get("dropped", {}),
             elsewhere=found.get("elsewhere", {}),
             chat_templates=frozenset(found.get("chat_templates", ())),
+            quantizations={name: tuple(files) for name, files in found.get("quantizations", {}).items()},
             tool_parsers=tuple(found.get("tool_parsers", ())),
             reasoning_parsers=tuple(found.get("reasoning_parsers", ())),
         )

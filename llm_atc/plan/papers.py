@@ -51,8 +51,9 @@ _WITHIN = ("su", "longrope", "llama3", "mrope")
 class Papers:
     """What the files beside the weights say. None is what nobody looked at.
 
-    `generation` are the checkpoint's own defaults. `quantization` is the method that the configuration names.
-    `stretched` says that the context is longer than the configuration's number, by a factor (rope scaling).
+    `settings` are the names of all JSON files; `generation` are the checkpoint's own defaults; `quantization`
+    is the method that the configuration names; `stretched` says that the context is longer than the
+    configuration's number, by a factor (rope scaling).
     """
 
     tokenizer: bool | None = None
@@ -61,6 +62,7 @@ class Papers:
     modality: tuple[Modality, ...] = (Modality.TEXT,)
     model_type: str | None = None
     quantization: str | None = None
+    settings: tuple[str, ...] = ()
     own_code: bool = False
     stretched: bool = False
 
@@ -81,6 +83,7 @@ def read_papers(names: Iterable[str], texts: Mapping[str, bytes]) -> Papers:
         ),
         model_type=_word(config.get("model_type")),
         quantization=_method(config),
+        settings=tuple(name for name in names if name.endswith(".json")),
         own_code="auto_map" in config,
         stretched=_stretched(config),
     )

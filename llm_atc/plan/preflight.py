@@ -27,8 +27,6 @@ SKY_DISK = 256
 # What a machine's image, an engine and its Python environment take beside the weights, in GiB: an estimate.
 SOFTWARE = 40
 LONG_CONTEXT = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
-# What vLLM calls the same quantization when it is run by another kernel: --quantization awq_marlin for awq.
-_KERNELS = ("_marlin", "_gemm", "-marlin")
 
 
 class Grade(StrEnum):
@@ -75,6 +73,11 @@ class Seen:
         """Whether the pinned vLLM's own rules hold; another version or program may have others."""
         return self.plan.engine is EngineName.VLLM
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the engine is the one of which everything is known."""
+        return self.plan.pin.version == self.known.version and not self.plan.executable
+
     def options_on(self, accelerator: Accelerator) -> Options:
         """The engine's options on a machine with this accelerator."""
         return self.sets.get(accelerator, self.options)
@@ -117,7 +120,7 @@ def of_error(check: str, error: AtcError) -> Finding:
 
 def judged(seen: Seen) -> tuple[Finding, ...]:
     """Everything about the model and the options that needs no machine to be looked at."""
-    checks = (_architecture, _tokenizer, _chat_template, _context, _quantization, _parallel, _disk)
+    checks = (_architecture, _tokenizer, _chat_template, _context, _parallel, _disk)
     return tuple(finding for check in checks for finding in check(seen))
 
 
@@ -131,7 +134,7 @@ def _architecture(seen: Seen) -> Iterator[Finding]:
     if name is None:
         yield unknown("architecture", "Which architecture it has is not said.")
         return
-    if seen.plan.pin.version != seen.known.version or seen.plan.executable:
+    if not seen.pinned:
         yield unknown(
             "architecture", f"What another {seen.plan.engine} than the pinned one loads is not known."
         )
@@ -139,12 +142,15 @@ def _architecture(seen: Seen) -> Iterator[Finding]:
     why = seen.known.why_not(name)
     if why is None:
         yield ok("architecture", f"{name} is known to {seen.known.engine} {seen.known.version}.")
-    elif name in seen.known.transformers or seen.facts.papers.own_code:
-        yield warning(
+    elif seen.facts.papers.own_code and not seen.options.get("trust_remote_code"):
+        make = warning if name in seen.known.transformers else refused
+        yield make(
             "architecture",
-            f"{why} It may run through transformers, slower, or not at all.",
-            "--trust-remote-code" if seen.facts.papers.own_code else None,
+            f"{why} The model brings code of its own, which is not trusted by itself.",
+            "--trust-remote-code",
         )
+    elif name in seen.known.transformers or seen.facts.papers.own_code:
+        yield warning("architecture", f"{why} It may run through transformers, slower, or not at all.")
     else:
         yield refused("architecture", why, "another revision of the model, or another format of it")
 
@@ -205,30 +211,6 @@ def _context(seen: Seen) -> Iterator[Finding]:
         yield warning("context", f"{says} {LONG_CONTEXT}=1 lets it start; answers may be nonsense.", cure)
     else:
         yield refused("context", says, cure)
-
-
-def _quantization(seen: Seen) -> Iterator[Finding]:
-    asked, stored = seen.options.get("quantization"), seen.facts.papers.quantization
-    if not seen.vllm or not isinstance(asked, str) or not stored:
-        return
-    if _same(asked, stored):
-        yield ok("quantization", f"{stored}, as the checkpoint is stored.")
-    else:
-        yield refused(
-            "quantization",
-            f"The checkpoint is quantized by {stored}, and {asked} is asked for.",
-            "leave --quantization away: vLLM reads it from the checkpoint",
-        )
-
-
-def _same(asked: str, stored: str) -> bool:
-    def stem(word: str) -> str:
-        for kernel in _KERNELS:
-            word = word.removesuffix(kernel)
-        return word.replace("-", "_")
-
-    one, other = stem(asked), stem(stored)
-    return one.startswith(other) or other.startswith(one)
 
 
 def _parallel(seen: Seen) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from llm_atc.plan.papers import Papers
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import make_plan
 from llm_atc.plan.preflight import Finding, Grade, Seen, judged
+from llm_atc.plan.quantization_check import quantized
 from llm_atc.plan.request import Request
 from llm_atc.plan.weights import Weights
 from llm_atc.store.engine_options import known_models
@@ -114,6 +115,25 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "The checkpoint is quantized by awq, and gptq is asked for.",
         "leave --quantization away: vLLM reads it from the checkpoint",
     ),
+    "quantization of a checkpoint that is not quantized": (
+        "quantization",
+        {"options": {"quantization": "awq"}, "papers": replace(GOOD, settings=("config.json",))},
+        "The checkpoint is not quantized, and awq is asked for.",
+        "leave --quantization away, or take a quantized checkpoint",
+    ),
+    "quantization that vLLM has not": (
+        "quantization",
+        {"options": {"quantization": "gtpq"}},
+        "vLLM 0.32.0 has no quantization called gtpq.",
+        "--quantization gptq",
+    ),
+    "code of its own, not trusted": (
+        "architecture",
+        {"architecture": "MartianForCausalLM", "papers": replace(GOOD, own_code=True)},
+        "vllm 0.32.0 does not know the architecture MartianForCausalLM. The model brings code of its own, "
+        "which is not trusted by itself.",
+        "--trust-remote-code",
+    ),
     "heads that do not divide": (
         "parallel",
         {"options": {"tensor_parallel_size": 3}},
@@ -132,7 +152,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_start_is_refused_with_its_own_cure(case: str) -> None:
     check, changes, says, cure = REFUSED[case]
-    found = of(check, judged(seen(**changes)))
+    one = seen(**changes)
+    found = of(check, (*judged(one), *quantized(one)))
     assert (found.grade, found.says, found.cure) == (Grade.REFUSED, says, cure)
 
 
@@ -185,6 +206,24 @@ WARNED: dict[str, tuple[str, dict[str, Any], Grade, str]] = {
         Grade.OK,
         "awq, as the checkpoint is stored",
     ),
+    "a method that takes over from others": (
+        "quantization",
+        {"options": {"quantization": "moe_wna16"}, "papers": replace(GOOD, quantization="awq")},
+        Grade.UNKNOWN,
+        "is vLLM's to say",
+    ),
+    "the same quantization by its newer name": (
+        "quantization",
+        {"options": {"quantization": "auto_awq"}, "papers": replace(GOOD, quantization="awq")},
+        Grade.OK,
+        "awq, as the checkpoint is stored",
+    ),
+    "a checkpoint quantized in a way that vLLM has not": (
+        "quantization",
+        {"papers": replace(GOOD, quantization="bitsandbytes")},
+        Grade.WARNING,
+        "quantized by bitsandbytes, which is no method of vLLM 0.32.0",
+    ),
     "an architecture of transformers": (
         "architecture",
         {"architecture": "BloomForTokenClassification"},
@@ -193,7 +232,11 @@ WARNED: dict[str, tuple[str, dict[str, Any], Grade, str]] = {
     ),
     "an architecture with code of its own": (
         "architecture",
-        {"architecture": "MartianForCausalLM", "papers": replace(GOOD, own_code=True)},
+        {
+            "architecture": "MartianForCausalLM",
+            "papers": replace(GOOD, own_code=True),
+            "options": {"trust_remote_code": True},
+        },
         Grade.WARNING,
         "It may run through transformers",
     ),
@@ -203,9 +246,21 @@ WARNED: dict[str, tuple[str, dict[str, Any], Grade, str]] = {
 @pytest.mark.parametrize("case", WARNED)
 def test_what_may_start_is_not_refused(case: str) -> None:
     check, changes, grade, says = WARNED[case]
-    found = of(check, judged(seen(**changes)))
+    one = seen(**changes)
+    found = of(check, (*judged(one), *quantized(one)))
     assert found.grade is grade, found
     assert says in found.says
+
+
+@pytest.mark.parametrize(
+    ("method", "files"),
+    [("fp8", ("config.json",)), ("gptq", ("config.json", "quantize_config.json")), ("awq", ())],
+)
+def test_a_checkpoint_that_vllm_quantizes_itself_or_that_nobody_looked_at_is_not_refused(
+    method: str, files: tuple[str, ...]
+) -> None:
+    one = seen(options={"quantization": method}, papers=replace(GOOD, settings=files))
+    assert [*quantized(one)] == []
 
 
 def test_an_embedding_model_needs_no_chat_template() -> None:
