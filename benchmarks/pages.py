@@ -21,6 +21,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "soak": ("relay.md", tables.soak),
     "fit": ("fit.md", tables.fit),
     "ready": ("local.md", tables.ready),
+    "cli": ("plan.md", tables.cli),
 }
 
 

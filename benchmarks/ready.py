@@ -1,8 +1,9 @@
-"""How long until a model answers: `python -m benchmarks.ready [--json] [--rounds N] [--write]`.
+"""How long until a model answers: `python -m benchmarks.ready [--json] [--rounds N] [--only CASE] [--write]`.
 
 `llm-atc serve --cloud local`, from the command to its return, against the very command that `--dry-run`
-prints, started by itself and asked every POLL seconds until it has answered once. Both take turns on the
-examples' tiny models, so that what llm-atc adds shows; the first round warms caches and does not count.
+prints, started by itself and asked every POLL seconds until it has answered once. Both take turns; the first
+round warms caches and does not count. Each engine is asked with the examples' tiny model, so that what
+llm-atc adds shows, and with one of two gigabytes: random weights, written for the run and removed after it.
 """
 
 from __future__ import annotations
@@ -24,18 +25,20 @@ from pathlib import Path
 from benchmarks.pages import keep
 from benchmarks.servers import free_port
 from examples.make_tiny_gguf import make as make_gguf
-from examples.make_tiny_model import make
+from examples.make_tiny_model import Sizes, make
 from llm_atc.engines.installer import EnginesHere
 from llm_atc.plan import llama_cpp, vllm
 from tests.fakes import FakeReporter
 
 POLL = 0.02
 PATIENCE = 600
+LARGE = Sizes(hidden=2048, layers=8, heads=16, key_value_heads=4, intermediate=8192)
+CASES = ("vLLM, tiny", "vLLM, 2 GB", "llama-server, tiny", "llama-server, 2 GB")
 OPTIONS = {"vLLM": ["--kv-cache-memory-bytes", "268435456"], "llama-server": ["--ctx-size", "2048"]}
 
 
-def prepared(folder: Path) -> tuple[dict[str, str], dict[str, Path]]:
-    """A user's environment, with the tests' engines, and the two models."""
+def prepared(folder: Path, chosen: list[str]) -> tuple[dict[str, str], dict[str, Path]]:
+    """A user's environment, with the tests' engines, and the model of each case."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root = Path(os.environ.get("LLM_ATC_TEST_CACHE") or cache / "llm-atc-tests") / "home"
     engines = EnginesHere(root, prefer_own=False)
@@ -43,13 +46,20 @@ def prepared(folder: Path) -> tuple[dict[str, str], dict[str, Path]]:
     home = folder / "home"
     home.mkdir()
     home.joinpath("engines").symlink_to(root / "engines")
-    make(folder / "tiny")
-    make_gguf(folder / "tiny", folder / "tiny.gguf")
+    for size in {case.split(", ")[1] for case in chosen}:
+        make(folder / size, sizes=Sizes() if size == "tiny" else LARGE)
+        make_gguf(folder / size, folder / f"{size}.gguf")
     path = os.pathsep.join(map(str, [Path(sys.executable).parent, *programs, os.environ["PATH"]]))
     unwanted = ("LLM_ATC_", "VIRTUAL_ENV", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     environment = kept | {"LLM_ATC_HOME": str(home), "PATH": path}
-    return environment, {"vLLM": folder / "tiny", "llama-server": folder / "tiny.gguf"}
+    return environment, {case: folder / file_of(case) for case in chosen}
+
+
+def file_of(case: str) -> str:
+    """What the case serves: a folder for vLLM, a file for llama-server."""
+    engine, size = case.split(", ")
+    return size if engine == "vLLM" else f"{size}.gguf"
 
 
 def serve_line(model: Path, port: int, options: list[str], *more: str) -> list[str]:
@@ -129,19 +139,20 @@ def _ask(port: int, method: str, path: str, body: object) -> tuple[int, bytes]:
 
 
 def measure(rounds: int, chosen: list[str]) -> dict[str, dict[str, object]]:
-    """Of each engine the medians, their ratio, and every round's seconds."""
+    """Of each case the medians, their ratio, and every round's seconds."""
     with tempfile.TemporaryDirectory() as directory:
-        environment, models = prepared(Path(directory))
+        environment, models = prepared(Path(directory), chosen)
         taken: dict[str, dict[str, list[float]]] = {}
         for number in range(rounds + 1):
-            for engine in chosen:
+            for case in chosen:
+                options = OPTIONS[case.split(", ")[0]]
                 pair = {"bare": bare, "llm-atc": with_llm_atc}
                 for who, start in reversed(pair.items()) if number % 2 else pair.items():
-                    seconds = start(models[engine], OPTIONS[engine], environment)
-                    print(f"{engine:14}{who:10}{seconds:8.2f} s", file=sys.stderr)
+                    seconds = start(models[case], options, environment)
+                    print(f"{case:20}{who:10}{seconds:8.2f} s", file=sys.stderr)
                     if number:
-                        taken.setdefault(engine, {}).setdefault(who, []).append(round(seconds, 3))
-        return {engine: compared(found) for engine, found in taken.items()}
+                        taken.setdefault(case, {}).setdefault(who, []).append(round(seconds, 3))
+        return {case: compared(found) for case, found in taken.items()}
 
 
 def compared(found: dict[str, list[float]]) -> dict[str, object]:
@@ -154,21 +165,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ready")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3, after one that does not count")
-    parser.add_argument("--only", choices=list(OPTIONS), help="default: both engines")
+    parser.add_argument("--only", choices=CASES, action="append", help="repeatable; default: every case")
     parser.add_argument("--write", action="store_true", help="write results/ready.json and docs too")
     given = parser.parse_args()
     if not shutil.which("llm-atc", path=str(Path(sys.executable).parent)):
         raise SystemExit("llm-atc is not installed beside this Python")
     load = round(os.getloadavg()[0], 2)
-    engines = measure(given.rounds, [given.only] if given.only else list(OPTIONS))
-    found = {"cores": os.cpu_count(), "load_before": load, "rounds": given.rounds, "engines": engines}
+    cases = measure(given.rounds, given.only or list(CASES))
+    found = {"cores": os.cpu_count(), "load_before": load, "rounds": given.rounds, "cases": cases}
     if given.write:
         keep("ready", found)
     if given.json:
         print(json.dumps(found, indent=1))
         return
-    for engine, one in engines.items():
-        print(f"{engine:14} bare {one['bare']} s, llm-atc {one['llm-atc']} s: {one['ratio']} times")
+    for case, one in cases.items():
+        print(f"{case:20} bare {one['bare']} s, llm-atc {one['llm-atc']} s: {one['ratio']} times")
 
 
 if __name__ == "__main__":

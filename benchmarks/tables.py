@@ -122,14 +122,30 @@ def ready(found: Found) -> str:
     """Seconds, and the ratio of the medians."""
     lines = (
         [
-            engine,
+            case,
             *(f"{one[who]:.2f}" for who in ("bare", "llm-atc")),
             f"{one['llm-atc'] - one['bare']:+.2f}",
             f"{one['ratio']:.2f}",
         ]
-        for engine, one in found["engines"].items()
+        for case, one in found["cases"].items()
     )
-    table = rows(["engine", "started by itself, s", "with llm-atc serve, s", "more, s", "times"], lines)
+    table = rows(
+        ["engine and model", "started by itself, s", "with llm-atc serve, s", "more, s", "times"], lines
+    )
+    return (
+        f"{table}\n\nMedians of {found['rounds']} rounds that took turns, in one run on "
+        f"{found['cores']} shared cores (load {found['load_before']} before it began)."
+    )
+
+
+def cli(found: Found) -> str:
+    """Seconds by the clock and of the processor, beside another program's."""
+    peer = found["commands"]["sky --help"]["seconds"]
+    lines = (
+        [f"`{name}`", f"{one['seconds']:.2f}", f"{one['cpu']:.2f}", share(one["seconds"] / peer)]
+        for name, one in found["commands"].items()
+    )
+    table = rows(["command", "seconds", "of the processor", "of `sky --help`"], lines)
     return (
         f"{table}\n\nMedians of {found['rounds']} rounds that took turns, in one run on "
         f"{found['cores']} shared cores (load {found['load_before']} before it began)."

@@ -35,19 +35,26 @@ def _command(command: Any, path: str, parent: Any) -> Iterator[str]:
     )
     yield f"## `{path}`\n"
     yield f"{_text(command.help)}\n"
-    usage = command.get_usage(context).removeprefix("Usage: ").replace("[[MODEL]]", "[MODEL]")
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    usage = re.sub(r"\[\[(.+?)\]\]", r"[\1]", usage).replace("...]...", "...]")
     yield f"```text\n{usage}\n```\n"
-    rows = [record for p in command.get_params(context) if (record := p.get_help_record(context))]
+    rows = [
+        (_name(record[0], p.param_type_name), record[1])
+        for p in command.get_params(context)
+        if (record := p.get_help_record(context))
+    ]
     if rows:
         yield "| option | what it does |\n| --- | --- |"
-        yield from (f"| `{_name(name)}` | {_text(what)} |" for name, what in rows)
+        yield from (f"| `{name}` | {_text(what)} |" for name, what in rows)
         yield ""
     for name, below in getattr(command, "commands", {}).items():
         yield from _command(below, f"{path} {name}", context)
 
 
-def _name(text: str) -> str:
-    return re.sub(r"<list\[(\w+)\]>", r"<\1> …", text).replace("|", r"\|")
+def _name(text: str, kind: str) -> str:
+    """An option with its type, an argument without: as every version of Typer that is allowed has it."""
+    text = text.split(" <")[0] if kind == "argument" else re.sub(r"<list\[(\w+)\]>", r"<\1>", text)
+    return text.strip("[]").replace("|", r"\|") if kind == "argument" else text.replace("|", r"\|")
 
 
 def _text(text: str | None) -> str:

@@ -18,8 +18,8 @@ from llm_atc.plan.progress import Stage, stage_of
 from llm_atc.ports import Clock, EngineState, MachineState, Observation, Probe, Reporter, Target
 
 OBSERVE_EVERY = 5.0
-# The wait between two questions grows with the wait so far: readiness is told a fiftieth too late at most.
-ASK_MOST, ASK_LEAST, ASK_SHARE = 0.5, 0.05, 0.02
+# The wait between two questions grows with the wait so far: readiness is told a two-hundredth too late.
+ASK_MOST, ASK_LEAST, ASK_SHARE = 0.5, 0.03, 0.005
 REFUSALS = 3
 # Each of eight processes may print a traceback of fifty lines after the line that decides.
 LOG_LINES = 2000

@@ -21,7 +21,7 @@ def parse(
     line: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="LINE", help="The line in quotes; without it, what comes on stdin.", show_default=False
+            metavar="LINE...", help="The line in quotes; without it, what comes on stdin.", show_default=False
         ),
     ] = None,
     to: Annotated[

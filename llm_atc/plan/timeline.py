@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,9 +61,11 @@ def spans_of(marks: Sequence[tuple[Stage, float]], end: float) -> tuple[Span, ..
 
 def usual(launches: Iterable[Launch]) -> Mapping[Stage, float]:
     """The median of each stage, in seconds, over the launches that came to an answer; empty without any."""
+    from statistics import median  # takes milliseconds to load, and most commands need no median
+
     ready = [one for one in launches if one.ready][-REMEMBERED:]
     found: dict[Stage, list[float]] = {}
     for launch in ready:
         for span in launch.spans:
             found.setdefault(span.stage, []).append(span.seconds)
-    return {stage: statistics.median(found[stage]) for stage in ORDER if stage in found}
+    return {stage: median(found[stage]) for stage in ORDER if stage in found}

@@ -13,7 +13,7 @@ from llm_atc.relay.config import Address
 
 HEALTH_SECONDS = 5.0
 ANSWER_SECONDS = 120.0
-STARTING_PAUSE, READY_PAUSE = 0.1, 2.0
+STARTING_PAUSE, READY_PAUSE = 0.05, 2.0
 STRIKES = 3
 MAX_ANSWER = 8 * 2**20
 _CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib import resources
+from pathlib import Path
+from typing import Any
 
+from llm_atc import plan
 from llm_atc.plan import llama_cpp, vllm
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.known_models import KnownModels
@@ -22,12 +24,14 @@ def file_name(engine: EngineName) -> str:
 @cache
 def engine_options(engine: EngineName) -> OptionSet:
     """Every option of the pinned engine, read once."""
-    file = resources.files("llm_atc.plan") / "data" / file_name(engine)
-    return OptionSet.read(json.loads(file.read_text(encoding="utf-8")))
+    return OptionSet.read(_data(file_name(engine)))
 
 
 @cache
 def known_models(engine: EngineName) -> KnownModels:
     """What the pinned engine can load, read once."""
-    file = resources.files("llm_atc.plan") / "data" / f"{PINS[engine].environment}-models.json"
-    return KnownModels.read(json.loads(file.read_text(encoding="utf-8")))
+    return KnownModels.read(_data(f"{PINS[engine].environment}-models.json"))
+
+
+def _data(name: str) -> Any:
+    return json.loads(Path(plan.__file__).with_name("data").joinpath(name).read_text(encoding="utf-8"))

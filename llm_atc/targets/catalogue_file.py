@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ VERSION = 1
 def load(path: Path) -> Catalogue | None:
     """What the file holds; None where there is none, or one that cannot be read any more."""
     try:
+        return _read(path, path.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, changed: int) -> Catalogue | None:
+    """Read once as long as nobody changes it: a plan asks several times, and offers are thousands."""
+    try:
         written = json.loads(path.read_text(encoding="utf-8"))
         if written["version"] != VERSION:
             return None
@@ -26,7 +36,7 @@ def load(path: Path) -> Catalogue | None:
             covers=tuple(written["covers"]),
             clouds=None if written["clouds"] is None else tuple(written["clouds"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
