@@ -270,8 +270,8 @@ def test_the_others_end_when_the_first_has_ended_and_say_so_when_it_never_came(m
     environment = loaded["envs"] | loaded["secrets"] | cluster(machine, rank=1)
     ran = machine.run(loaded["run"], environment)
     assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "[llm-atc] the first machine has ended")
-    machine.stand_in(machine.programs / "sleep")
-    machine.stand_in(machine.environment(SEVERAL_MACHINES) / "bin" / "ray", "sys.exit(1)")
+    machine.put(machine.programs / "sleep", "#!/bin/sh\n")
+    machine.put(machine.environment(SEVERAL_MACHINES) / "bin" / "ray", "#!/bin/sh\nexit 1\n")
     ran = machine.run(loaded["run"], environment)
     assert (ran.returncode, ran.stdout.splitlines()[-1]) == (
         1,
