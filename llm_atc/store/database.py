@@ -7,20 +7,19 @@ to read: a tenth of a second counts where the engine itself takes one.
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import sqlite3
 from collections.abc import Iterator
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from llm_atc.errors import DeploymentBusy
 from llm_atc.plan.plan import Plan
-from llm_atc.plan.timeline import Launch
+from llm_atc.plan.progress import Stage
+from llm_atc.plan.timeline import Launch, Span
 from llm_atc.ports import Deployment
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 WAIT = 10.0  # seconds for another command's change
 KEPT_LAUNCHES = 500
@@ -46,26 +45,29 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
         self._path = path
+        self._written: dict[str, Plan] = {}  # by text: what was written here need not be read again
         with self._open() as connection:
             connection.executescript(_TABLES)
 
     def get(self, name: str) -> Deployment | None:
         with self._open() as connection:
             row = connection.execute("SELECT * FROM deployments WHERE name = ?", (name,)).fetchone()
-            return _deployment(row, _busy(connection)) if row else None
+            return self._deployment(row, _busy(connection)) if row else None
 
     def all(self) -> tuple[Deployment, ...]:
         with self._open() as connection:
             busy = _busy(connection)
             rows = connection.execute("SELECT * FROM deployments ORDER BY name").fetchall()
-        return tuple(_deployment(row, busy) for row in rows)
+        return tuple(self._deployment(row, busy) for row in rows)
 
     def save(self, plan: Plan, now: float) -> None:
+        text = json.dumps(asdict(plan))
+        self._written[text] = plan
         with self._open() as connection:
             connection.execute(
                 "INSERT INTO deployments (name, plan, created, started) VALUES (:name, :plan, :now, :now)"
                 " ON CONFLICT (name) DO UPDATE SET plan = :plan, started = :now",
-                {"name": plan.name, "plan": _plans().dump_json(plan).decode(), "now": now},
+                {"name": plan.name, "plan": text, "now": now},
             )
 
     def forget(self, name: str) -> None:
@@ -74,14 +76,14 @@ class Database:
 
     def record(self, launch: Launch) -> None:
         with self._open() as connection:
-            text = _launches().dump_json(launch).decode()
+            text = json.dumps(asdict(launch))
             newest = connection.execute("INSERT INTO launches (launch) VALUES (?)", (text,)).lastrowid or 0
             connection.execute("DELETE FROM launches WHERE id <= ?", (newest - KEPT_LAUNCHES,))
 
     def launches(self) -> tuple[Launch, ...]:
         with self._open() as connection:
             rows = connection.execute("SELECT launch FROM launches ORDER BY id").fetchall()
-        return tuple(_launches().validate_json(row["launch"]) for row in rows)
+        return tuple(_launch(json.loads(row["launch"])) for row in rows)
 
     @contextlib.contextmanager
     def working(self, name: str, verb: str) -> Iterator[None]:
@@ -123,6 +125,18 @@ class Database:
                 )
             _let_go(connection, name, row["host"], row["pid"], row["born"])
 
+    def _deployment(self, row: sqlite3.Row, busy: dict[str, str]) -> Deployment:
+        text = row["plan"]
+        if text not in self._written:
+            self._written[text] = _read_plan(text)
+        return Deployment(
+            name=row["name"],
+            plan=self._written[text],
+            created=row["created"],
+            started=row["started"],
+            busy=busy.get(row["name"]),
+        )
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection for one change, which is kept at the end, whole, or not at all."""
@@ -140,28 +154,15 @@ def _let_go(connection: sqlite3.Connection, name: str, host: str, pid: int, born
     )
 
 
-@cache
-def _plans() -> TypeAdapter[Plan]:
+def _read_plan(text: str) -> Plan:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Plan)
+    return TypeAdapter(Plan).validate_json(text)
 
 
-@cache
-def _launches() -> TypeAdapter[Launch]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Launch)
-
-
-def _deployment(row: sqlite3.Row, busy: dict[str, str]) -> Deployment:
-    return Deployment(
-        name=row["name"],
-        plan=_plans().validate_json(row["plan"]),
-        created=row["created"],
-        started=row["started"],
-        busy=busy.get(row["name"]),
-    )
+def _launch(found: dict[str, Any]) -> Launch:
+    spans = tuple(Span(stage=Stage(one["stage"]), seconds=one["seconds"]) for one in found.pop("spans"))
+    return Launch(**found, spans=spans)
 
 
 def _busy(connection: sqlite3.Connection) -> dict[str, str]:

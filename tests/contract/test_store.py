@@ -70,10 +70,10 @@ def test_what_was_never_saved_is_not_there(store: Database) -> None:
     assert store.all() == ()
 
 
-def test_a_plan_comes_back_as_it_was(store: Database) -> None:
+def test_a_plan_comes_back_as_it_was(store: Database, file: Path) -> None:
     plan = a_plan()
     store.save(plan, 100.5)
-    found = store.get("demo")
+    found = Database(file).get("demo")
     assert found is not None
     assert (found.name, found.plan, found.created, found.started, found.busy) == (
         "demo",
@@ -84,26 +84,26 @@ def test_a_plan_comes_back_as_it_was(store: Database) -> None:
     )
 
 
-def test_a_plan_saved_again_keeps_the_time_of_its_creation(store: Database) -> None:
+def test_a_plan_saved_again_keeps_the_time_of_its_creation(store: Database, file: Path) -> None:
     store.save(a_plan(), 100.0)
     store.save(a_plan(port=9000), 200.0)
-    found = store.get("demo")
+    found = Database(file).get("demo")
     assert found is not None
     assert (found.plan.port, found.created, found.started) == (9000, 100.0, 200.0)
-    assert len(store.all()) == 1
+    assert len(Database(file).all()) == 1
 
 
-def test_all_are_told_by_name(store: Database) -> None:
+def test_all_are_told_by_name(store: Database, file: Path) -> None:
     for name in ("b", "c", "a"):
         store.save(a_plan(name), 1.0)
-    assert [deployment.name for deployment in store.all()] == ["a", "b", "c"]
+    assert [deployment.name for deployment in Database(file).all()] == ["a", "b", "c"]
 
 
-def test_forgetting_is_quiet_the_second_time(store: Database) -> None:
+def test_forgetting_is_quiet_the_second_time(store: Database, file: Path) -> None:
     store.save(a_plan(), 1.0)
     store.forget("demo")
     store.forget("demo")
-    assert store.get("demo") is None
+    assert Database(file).get("demo") is None
 
 
 def test_another_process_reads_what_this_one_saved(store: Database, file: Path) -> None:
@@ -120,20 +120,21 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
     envs=st.lists(st.tuples(texts, texts)).map(tuple),
     format=st.sampled_from(Format),
     runner=st.sampled_from(Runner),
-    file=st.none() | texts,
+    gguf=st.none() | texts,
 )
 def test_any_plan_comes_back_as_it_was(
     store: Database,
+    file: Path,
     arguments: tuple[str, ...],
     envs: tuple[tuple[str, str], ...],
     format: Format,  # noqa: A002
     runner: Runner,
-    file: str | None,
+    gguf: str | None,
 ) -> None:
     plan = a_plan(arguments=arguments, envs=envs)
-    plan = replace(plan, model=replace(plan.model, format=format, runner=runner, file=file))
+    plan = replace(plan, model=replace(plan.model, format=format, runner=runner, file=gguf))
     store.save(plan, 1.0)
-    found = store.get("demo")
+    found = Database(file).get("demo")
     assert found is not None
     assert found.plan == plan
 
