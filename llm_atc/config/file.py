@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,7 @@ import yaml
 from llm_atc.config import vllm_file
 from llm_atc.config.document import STRING, Entry, compose, entries, kind_of, plain
 from llm_atc.config.node_values import value_of
+from llm_atc.config.paths import beside
 from llm_atc.errors import ConfigError, UsageError
 from llm_atc.plan.command_line import OptionSets
 from llm_atc.plan.engine import EngineName
@@ -24,8 +26,10 @@ _OLDER = ("num_gpu_layers", "max_ctx_size", "num_threads")
 
 
 def read_file(path: Path, source: str, options: OptionSets) -> Layer:
-    """What the file says. Raises ConfigError with its line and column."""
-    return read_text(_text_of(path), str(path), source, options)
+    """What the file says, with its paths from the folder that it lies in. Raises ConfigError with its line
+    and column."""
+    layer = read_text(_text_of(path), str(path), source, options)
+    return replace(layer, values=beside(layer.values, path.absolute().parent))
 
 
 def _text_of(path: Path) -> str:

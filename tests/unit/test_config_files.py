@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from llm_atc.config import schema
 from llm_atc.config.file import read_file, read_text
+from llm_atc.config.paths import beside
 from llm_atc.config.shown import shown
 from llm_atc.config.variables import (
     dotenv_layer,
@@ -310,3 +311,34 @@ def test_what_the_reader_refuses_the_schema_refuses(text: str) -> None:
         read(text, USER_CONFIG)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), schema.schema())
+
+
+def test_paths_in_a_file_begin_at_its_folder(tmp_path: Path) -> None:
+    there = tmp_path / "services"
+    (there / "adapters" / "sql").mkdir(parents=True)
+    file = there / "service.yaml"
+    file.write_text(
+        "model: ./llama\n"
+        "server: {tls_cert: cert.pem, tls_key: ~/key.pem}\n"
+        "serve: {model_path: ../x.gguf, log_file: /var/log/atc.log}\n"
+        "inference:\n  chat_template: chat.jinja\n  lora: {sql: adapters/sql, hub: org/adapter}\n"
+    )
+    assert read_file(file, SERVICE_FILE, engine_options).values == {
+        "model.name": f"{there}/llama",
+        "server.tls_cert": f"{there}/cert.pem",
+        "server.tls_key": "~/key.pem",
+        "serve.model_path": f"{there}/../x.gguf",
+        "serve.log_file": "/var/log/atc.log",
+        "inference.chat_template": f"{there}/chat.jinja",
+        "inference.lora": {"sql": f"{there}/adapters/sql", "hub": "org/adapter"},
+    }
+
+
+def test_what_is_no_path_in_a_file_stays(tmp_path: Path) -> None:
+    said = {"model.name": "org/x", "model.source": "s3://bucket/x", "inference.chat_template": "chatml"}
+    assert beside({**said, "inference.lora": ["a=org/a", "b=./b"]}, tmp_path) == {
+        **said,
+        "inference.lora": ["a=org/a", f"b={tmp_path}/b"],
+    }
+    text = "{% for one in messages %}./{% endfor %}"
+    assert beside({"inference.chat_template": text}, tmp_path) == {"inference.chat_template": text}

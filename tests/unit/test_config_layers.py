@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from llm_atc.cli.main import run
+from llm_atc.config.paths import PATHS
 from llm_atc.plan.keys import KEYS, Key, Kind
 from llm_atc.plan.layers import FOLLOWERS, Layer, for_here, settle
 
@@ -20,7 +21,8 @@ def sample(key: Key, number: int) -> Any:
     """A value that the setting takes, another one for each number where it has more than two."""
     match key.kind:
         case Kind.TEXT:
-            return key.choices[number % len(key.choices)] if key.choices else f"text{number}"
+            text = f"/text{number}" if key.name in PATHS else f"text{number}"  # another begins at its file
+            return key.choices[number % len(key.choices)] if key.choices else text
         case Kind.INTEGER:
             return int(key.low or 1) + number
         case Kind.NUMBER:
