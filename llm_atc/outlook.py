@@ -25,8 +25,20 @@ from llm_atc.plan.model import ModelRef, ModelSpec
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.options import Options
 from llm_atc.plan.plan import Plan, check_flags
-from llm_atc.plan.preflight import Finding, Grade, Seen, judged, of_error, ok, refusals, refused, warning
+from llm_atc.plan.preflight import (
+    Finding,
+    Grade,
+    Seen,
+    judged,
+    of_error,
+    ok,
+    refusals,
+    refused,
+    unknown,
+    warning,
+)
 from llm_atc.plan.quantization_check import quantized
+from llm_atc.plan.quota import quotas
 from llm_atc.plan.request import Request, name_for
 from llm_atc.planning import HUB_TOKEN, Planned, plan
 from llm_atc.ports import Models, Reporter, World
@@ -108,7 +120,9 @@ def look(world: World, request: Request, *, ask: bool = True) -> Outlook:
     found_out = _judged(world, request, planned, facts, findings, machine)
     # SkyPilot starts its server and asks clouds, which is in vain for what cannot start anyway.
     clouds = _clouds(world, request, ask=ask) if found_out.starts or not ask else []
-    return replace(found_out, findings=(*found_out.findings, *clouds))
+    usable = ask and found_out.starts and not refusals(clouds) and not request.place.local
+    quota = _quotas(world, found_out.plan or planned.plan) if usable else []
+    return replace(found_out, findings=(*found_out.findings, *clouds, *quota))
 
 
 def _judged(
@@ -193,6 +207,14 @@ def _clouds(world: World, request: Request, *, ask: bool) -> list[Finding]:
             refused("cloud", f"{cloud} was not enabled when SkyPilot was asked last.", f"sky check {cloud}")
         ]
     return [ok("cloud", f"{cloud or ' and '.join(kept.clouds)} could be used when SkyPilot was asked last.")]
+
+
+def _quotas(world: World, decided: Plan) -> list[Finding]:
+    """Whether the account may have these machines at all, where a cloud tells."""
+    try:
+        return list(quotas(world.cloud.allowances(decided)))
+    except AtcError as error:
+        return [unknown("quota", error.message, error.hint)]
 
 
 def _name(world: World, request: Request, decided: Plan) -> list[Finding]:

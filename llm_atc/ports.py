@@ -20,6 +20,7 @@ from llm_atc.plan.offers import Catalogue
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
+from llm_atc.plan.quota import Allowance
 from llm_atc.plan.timeline import Launch
 
 Secrets = Mapping[str, Secret]
@@ -125,6 +126,12 @@ class TargetForMoney(Target, Protocol):
         """What `launch` would take, without taking it.
 
         Raises CloudNotReady when the cloud cannot be used, ProvisionFailed when it has nothing like it.
+        """
+
+    def allowances(self, plan: Plan) -> tuple[Allowance, ...]:
+        """What the account may run of each machine that `launch` would try, in order, where a cloud tells.
+
+        Blocks for seconds. Raises CloudError.
         """
 
     def extend(self, plan: Plan) -> None:

@@ -21,6 +21,7 @@ from llm_atc.plan.papers import Papers
 from llm_atc.plan.places import Place
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
+from llm_atc.plan.quota import Allowance
 from llm_atc.plan.weights import Weights
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets, Sold, Usage, World
 from llm_atc.store.database import Database
@@ -112,11 +113,15 @@ class FakeTarget:
         self.log_first = False
         self._log_read = threading.Event()
         self.hourly: float | None = 1.5
+        self.quotas: tuple[Allowance, ...] = ()
 
     def clouds(self, cloud: str | None) -> tuple[str, ...]:
         if self.no_clouds is not None:
             raise self.no_clouds
         return (cloud,) if cloud else self.usable
+
+    def allowances(self, plan: Plan) -> tuple[Allowance, ...]:
+        return self.quotas
 
     def quote(self, plan: Plan) -> Quote:
         return Quote(resources=f"{plan.place} {plan.accelerators[0]}", hourly=self.hourly, spot=plan.spot)

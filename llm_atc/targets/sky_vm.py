@@ -12,10 +12,12 @@ from llm_atc.errors import CloudError, DeploymentError
 from llm_atc.plan.diagnosis import clean
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
+from llm_atc.plan.quota import Allowance
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
 from llm_atc.targets.sky_client import LineStream, sky_quiet
 from llm_atc.targets.sky_launch import Launch
 from llm_atc.targets.sky_offers import best_offer, hourly_cost, usable_clouds
+from llm_atc.targets.sky_quota import allowances
 
 Document = Callable[[Plan], str]
 # The package lies where the task put it; any Python 3 runs this part of it.
@@ -57,6 +59,11 @@ class SkyVm:
         with sky_quiet() as sky:
             task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)))
             return best_offer(sky, task.resources, plan.place.cloud, plan.num_nodes)
+
+    def allowances(self, plan: Plan) -> tuple[Allowance, ...]:
+        with sky_quiet() as sky:
+            task = sky.Task.from_yaml_config(yaml.safe_load(self._document(plan)))
+            return allowances(sky, task.resources, plan.num_nodes)
 
     def observe(self, name: str, *, fresh: bool = False) -> Observation:
         with sky_quiet() as sky:

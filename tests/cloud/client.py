@@ -144,14 +144,18 @@ class SimulatedRegion:
         raise LookupError(f"no instance {instance_id}")
 
     @contextlib.contextmanager
-    def faults(self, *, no_capacity: Sequence[str]) -> Iterator[None]:
-        """Within the block these regions, zones or instance types are sold out, on AWS as on GCP."""
+    def faults(
+        self, *, no_capacity: Sequence[str] = (), quotas: tuple[tuple[str, float], ...] = ()
+    ) -> Iterator[None]:
+        """Within the block these regions, zones or instance types are sold out, on AWS as on GCP, and these
+        quotas of AWS, by their codes, allow so many vCPUs."""
         before = self._control
-        self._tell(replace(before, no_capacity=(*before.no_capacity, *no_capacity)))
+        sold_out = (*before.no_capacity, *no_capacity)
+        self._tell(replace(before, no_capacity=sold_out, quotas=(*before.quotas, *quotas)))
         try:
             yield
         finally:
-            self._tell(replace(self._control, no_capacity=before.no_capacity))
+            self._tell(replace(self._control, no_capacity=before.no_capacity, quotas=before.quotas))
 
     def expose(self, port: int) -> None:
         """Show a server at this machine's 127.0.0.1 to the simulated ones, at the same port of their own."""

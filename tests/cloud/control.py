@@ -13,10 +13,12 @@ from pathlib import Path
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """``no_capacity``: regions, zones and instance types that are sold out; ``exposed``: ports of this
-    machine's loopback that machines see at their own."""
+    machine's loopback that machines see at their own; ``quotas``: vCPUs by AWS's code, of those that are
+    not plenty."""
 
     no_capacity: tuple[str, ...] = ()
     exposed: tuple[int, ...] = ()
+    quotas: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Control:
@@ -25,7 +27,11 @@ class Control:
             written = json.loads(path.read_text())
         except FileNotFoundError:
             return cls()
-        return cls(no_capacity=tuple(written["no_capacity"]), exposed=tuple(written["exposed"]))
+        return cls(
+            no_capacity=tuple(written["no_capacity"]),
+            exposed=tuple(written["exposed"]),
+            quotas=tuple((code, value) for code, value in written["quotas"]),
+        )
 
     def write(self, path: Path) -> None:
         """Replace the file at once, so that no reader sees half of it."""

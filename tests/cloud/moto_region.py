@@ -25,6 +25,7 @@ EC2_TRUST = {
         {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     ],
 }
+PLENTY = 4096.0  # vCPUs
 WIDEST_PORT_RANGE = 256  # each open port costs a listening socket
 SHOWN_PORTS_OF_ALL = frozenset({22})
 
@@ -92,7 +93,9 @@ class MotoRegion:
 
     def _hook(self, addresses: Iterator[str]) -> None:
         from moto.ec2.models import elastic_network_interfaces, instances
+        from moto.servicequotas.models import ServiceQuotasBackend
 
+        ServiceQuotasBackend.get_service_quota = self._quota
         elastic_network_interfaces.random_public_ip = lambda: next(addresses)
         region = self
         run_instances = instances.InstanceBackend.run_instances
@@ -110,6 +113,11 @@ class MotoRegion:
         instances.InstanceBackend.run_instances = run_where_there_is_capacity
         for verb in ("start", "stop", "terminate", "reboot"):
             setattr(instances.Instance, verb, self._noticed(verb, getattr(instances.Instance, verb)))
+
+    def _quota(self, service_code: str, quota_code: str) -> dict[str, Any]:
+        """What the account may run, in vCPUs: plenty, but for what a test took away."""
+        allowed = dict(Control.read(self._control).quotas).get(quota_code, PLENTY)
+        return {"ServiceCode": service_code, "QuotaCode": quota_code, "Value": allowed}
 
     def _noticed(self, verb: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(instance: Any, *args: Any, **options: Any) -> Any:

@@ -90,6 +90,20 @@ def test_it_is_refused_and_no_machine_was_ever_started(
     assert json.loads(region.run("llm-atc", "status", "--json").stdout) == []
 
 
+def test_a_quota_that_is_too_small_is_refused_and_no_machine_was_ever_started(
+    region: SimulatedRegion, faulty: Hub
+) -> None:
+    before = ever(region)
+    words = ("org/good", *L4, *ON_AWS, "-c", "refused", "--yes")
+    with region.faults(quotas=(("L-417A185B", 0.0),)):  # the code that the region's table has for g6.xlarge
+        done = region.run("llm-atc", "serve", *words, env={"HF_ENDPOINT": faulty.url}, check=False)
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1, said
+    assert "may run 0 vCPUs of this kind in us-east-2, and g6.xlarge takes 4." in said
+    assert "Try: aws service-quotas request-service-quota-increase" in said
+    assert ever(region) == before
+
+
 def test_the_disk_is_looked_at(region: SimulatedRegion, faulty: Hub) -> None:
 
     words = ("org/good", *L4, *ON_AWS, "--disk-size", "60", "--json")
