@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -21,8 +22,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from benchmarks.pages import keep
+import psutil
+
+from benchmarks.pages import RESULTS, keep
 from benchmarks.servers import free_port
 from examples.make_tiny_gguf import make as make_gguf
 from examples.make_tiny_model import Sizes, make
@@ -46,7 +50,7 @@ def prepared(folder: Path, chosen: list[str]) -> tuple[dict[str, str], dict[str,
     home = folder / "home"
     home.mkdir()
     home.joinpath("engines").symlink_to(root / "engines")
-    for size in {case.split(", ")[1] for case in chosen}:
+    for size in {file_of(case).removesuffix(".gguf") for case in chosen}:
         make(folder / size, sizes=Sizes() if size == "tiny" else LARGE)
         make_gguf(folder / size, folder / f"{size}.gguf")
     path = os.pathsep.join(map(str, [Path(sys.executable).parent, *programs, os.environ["PATH"]]))
@@ -58,7 +62,8 @@ def prepared(folder: Path, chosen: list[str]) -> tuple[dict[str, str], dict[str,
 
 def file_of(case: str) -> str:
     """What the case serves: a folder for vLLM, a file for llama-server."""
-    engine, size = case.split(", ")
+    engine, words = case.split(", ")
+    size = words.replace(" ", "-")
     return size if engine == "vLLM" else f"{size}.gguf"
 
 
@@ -67,20 +72,26 @@ def serve_line(model: Path, port: int, options: list[str], *more: str) -> list[s
     return [*words, "--port", str(port), "--yes", *more, "--", *options]
 
 
-def with_llm_atc(model: Path, options: list[str], environment: dict[str, str]) -> float:
-    """Seconds until `llm-atc serve` has returned."""
+def with_llm_atc(model: Path, options: list[str], environment: dict[str, str]) -> dict[str, float]:
+    """Seconds until `llm-atc serve` has returned, and what of the processor its own processes took."""
     begun = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         serve_line(model, free_port(), options), env=environment, capture_output=True, text=True, check=False
     )
     spent = time.perf_counter() - begun
     if done.returncode:
         raise SystemExit(f"llm-atc serve failed:\n{done.stderr[-3000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    state = json.loads(Path(environment["LLM_ATC_HOME"], "local", "ready", "state.json").read_text())
+    own = [psutil.Process(pid).cpu_times() for pid in (state["supervisor"]["pid"], state["relay"])]
+    cpu = sum(one.user + one.system for one in own)
+    cpu += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     subprocess.run(["llm-atc", "down", "ready", "--yes"], env=environment, capture_output=True, check=True)
-    return spent
+    return {"llm-atc": spent, "own": cpu}
 
 
-def bare(model: Path, options: list[str], environment: dict[str, str]) -> float:
+def bare(model: Path, options: list[str], environment: dict[str, str]) -> dict[str, float]:
     """Seconds until the same engine with the same options, started by itself, has answered."""
     dry = serve_line(model, free_port(), options, "--dry-run")
     told = subprocess.run(dry, env=environment, capture_output=True, text=True, check=False)
@@ -98,7 +109,7 @@ def bare(model: Path, options: list[str], environment: dict[str, str]) -> float:
             if started.poll() is not None or time.perf_counter() - begun > PATIENCE:
                 raise SystemExit(f"it does not start: {command}")
             time.sleep(POLL)
-        return time.perf_counter() - begun
+        return {"bare": time.perf_counter() - begun}
     finally:
         os.killpg(started.pid, signal.SIGTERM)
         started.wait(60)
@@ -138,24 +149,25 @@ def _ask(port: int, method: str, path: str, body: object) -> tuple[int, bytes]:
         connection.close()
 
 
-def measure(rounds: int, chosen: list[str]) -> dict[str, dict[str, object]]:
+def measure(rounds: int, chosen: list[str]) -> dict[str, dict[str, Any]]:
     """Of each case the medians, their ratio, and every round's seconds."""
     with tempfile.TemporaryDirectory() as directory:
         environment, models = prepared(Path(directory), chosen)
-        taken: dict[str, dict[str, list[float]]] = {}
-        for number in range(rounds + 1):
-            for case in chosen:
-                options = OPTIONS[case.split(", ")[0]]
-                pair = {"bare": bare, "llm-atc": with_llm_atc}
-                for who, start in reversed(pair.items()) if number % 2 else pair.items():
-                    seconds = start(models[case], options, environment)
-                    print(f"{case:20}{who:10}{seconds:8.2f} s", file=sys.stderr)
-                    if number:
-                        taken.setdefault(case, {}).setdefault(who, []).append(round(seconds, 3))
-        return {case: compared(found) for case, found in taken.items()}
+        found: dict[str, dict[str, Any]] = {}
+        for case in chosen:
+            load, taken = round(os.getloadavg()[0], 1), dict[str, list[float]]()
+            options = OPTIONS[case.split(", ")[0]]
+            for number in range(rounds + 1):
+                for start in (with_llm_atc, bare) if number % 2 else (bare, with_llm_atc):
+                    for what, seconds in start(models[case], options, environment).items():
+                        print(f"{case:20}{what:10}{seconds:8.2f} s", file=sys.stderr)
+                        if number:
+                            taken.setdefault(what, []).append(round(seconds, 3))
+            found[case] = {"load_before": load, **compared(taken)}
+        return found
 
 
-def compared(found: dict[str, list[float]]) -> dict[str, object]:
+def compared(found: dict[str, list[float]]) -> dict[str, Any]:
     """Medians, and llm-atc's as a multiple of the other."""
     medians = {who: round(statistics.median(seconds), 3) for who, seconds in found.items()}
     return {**medians, "ratio": round(medians["llm-atc"] / medians["bare"], 3), "rounds": found}
@@ -170,9 +182,11 @@ def main() -> None:
     given = parser.parse_args()
     if not shutil.which("llm-atc", path=str(Path(sys.executable).parent)):
         raise SystemExit("llm-atc is not installed beside this Python")
-    load = round(os.getloadavg()[0], 2)
     cases = measure(given.rounds, given.only or list(CASES))
-    found = {"cores": os.cpu_count(), "load_before": load, "rounds": given.rounds, "cases": cases}
+    if given.write:  # the cases that were not asked for stay
+        kept = json.loads(RESULTS.joinpath("ready.json").read_text())["cases"] | cases
+        cases = {case: kept[case] for case in CASES if case in kept}
+    found = {"cores": os.cpu_count(), "cases": cases}
     if given.write:
         keep("ready", found)
     if given.json:

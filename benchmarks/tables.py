@@ -119,23 +119,26 @@ def measured(said: Found) -> bool:
 
 
 def ready(found: Found) -> str:
-    """Seconds, and the ratio of the medians."""
+    """Seconds, the ratio of the medians, and what is llm-atc's own part."""
     lines = (
         [
             case,
             *(f"{one[who]:.2f}" for who in ("bare", "llm-atc")),
-            f"{one['llm-atc'] - one['bare']:+.2f}",
             f"{one['ratio']:.2f}",
+            f"{one['own']:.2f}" if "own" in one else "–",
+            f"{len(one['rounds']['bare'])}",
+            f"{one['load_before']:.0f}",
         ]
         for case, one in found["cases"].items()
     )
     table = rows(
-        ["engine and model", "started by itself, s", "with llm-atc serve, s", "more, s", "times"], lines
+        [
+            *("engine and model", "started by itself, s", "with llm-atc serve, s", "times"),
+            *("llm-atc's own processor time, s", "rounds", "load before"),
+        ],
+        lines,
     )
-    return (
-        f"{table}\n\nMedians of {found['rounds']} rounds that took turns, in one run on "
-        f"{found['cores']} shared cores (load {found['load_before']} before it began)."
-    )
+    return f"{table}\n\nMedians of rounds that took turns, on {found['cores']} shared cores."
 
 
 def cli(found: Found) -> str:
