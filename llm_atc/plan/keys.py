@@ -173,7 +173,7 @@ KEYS: tuple[Key, ...] = (
     _integer(
         "cloud.copy_minutes",
         "--copy-minutes",
-        help="How long files may be copied to a machine before it counts as left alone; by their size.",
+        help="Minutes for copying files to a machine or starting it, before it counts as left alone.",
     ),
     _text("cloud.budget", "--budget", help="US dollars that it may cost at most, over all its starts: 20."),
     _texts(

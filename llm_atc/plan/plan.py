@@ -34,7 +34,7 @@ RESERVED = frozenset(
         "ENGINE_ARGS_BY_ACCELERATOR",
         "RELAY_ARGS",
     }
-    | {"IDLE_MINUTES", "TTL_SECONDS", "BUDGET_DOLLARS", "DOLLARS_AN_HOUR"}
+    | {"IDLE_MINUTES", "TTL_SECONDS", "BUDGET_DOLLARS", "DOLLARS_AN_HOUR", "GUARD_MINUTES"}
     | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE, TLS_VARIABLE}
 )
 # Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.

@@ -74,7 +74,15 @@ def _for_the_keeper(plan: Plan) -> dict[str, str]:
         "TTL_SECONDS": "" if ending.ttl is None else str(ending.ttl),
         "BUDGET_DOLLARS": "" if ending.budget is None else f"{ending.budget:g}",
         "DOLLARS_AN_HOUR": "",
+        **_for_the_guard(plan),
     }
+
+
+def _for_the_guard(plan: Plan) -> dict[str, str]:
+    """Where SkyPilot's agent runs, and ends the machine: of several on the first alone, so they have none."""
+    if plan.num_nodes > 1:
+        return {}
+    return {"GUARD_MINUTES": "" if plan.ending.action is None else str(plan.ending.copy_minutes)}
 
 
 def _beside(plan: Plan) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from llm_atc.plan.failover import Failover
 from llm_atc.plan.plan import Plan
 from llm_atc.ports import Reporter, Secrets
 from llm_atc.targets.sky_client import LineStream, sky_quiet
+from llm_atc.targets.sky_guard import guarded
 from llm_atc.targets.sky_offers import hourly_cost
 
 PRICE = "DOLLARS_AN_HOUR"
@@ -48,9 +49,7 @@ class Launch:
         task = self._sky.Task.from_yaml_config(copy.deepcopy(self._config), secrets_overrides=values)
         if PRICE in self._config["envs"] and (price := self._price()) is not None:
             task.update_envs({PRICE: f"{price:.6f}"})
-        self._wait(
-            self._sky.launch(task, cluster_name=self._plan.name, no_setup=not self._plan.setup),
-        )
+        self._wait(self._launch(task, no_setup=not self._plan.setup))
         if self._failover.note is not None:
             self._report.note(self._failover.note)
 
@@ -66,8 +65,14 @@ class Launch:
         empty = copy.deepcopy({part: self._config[part] for part in parts if part in self._config})
         empty["resources"]["autostop"]["idle_minutes"] = minutes
         task = self._sky.Task.from_yaml_config(empty)
-        self._wait(self._sky.launch(task, cluster_name=self._plan.name))
+        self._wait(self._launch(task))
         return False
+
+    def _launch(self, task: Any, **options: Any) -> str:
+        """The id of a request that launches it."""
+        with guarded(self._plan):
+            request: str = self._sky.launch(task, cluster_name=self._plan.name, **options)
+        return request
 
     def _armed(self, minutes: int, action: Action) -> bool:
         """Arm a machine that is up; False when it is up no longer."""

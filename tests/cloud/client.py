@@ -136,11 +136,19 @@ class SimulatedRegion:
 
     def terminate(self, instance_id: str) -> None:
         """Take a machine away behind its user's back, as a cloud preempts one."""
+        self._where(instance_id).terminate_instances(InstanceIds=[instance_id])
+
+    def reboot(self, instance_id: str) -> None:
+        """Boot a machine anew behind its user's back: same disk, same address, no process of before."""
+        self._where(instance_id).reboot_instances(InstanceIds=[instance_id])
+
+    def _where(self, instance_id: str) -> Any:
+        """A client of EC2 in the instance's region."""
         for region in (*catalog.AWS_ZONES, catalog.GCP_BACKING_REGION):
             ec2 = self.aws("ec2", region)
             with contextlib.suppress(ec2.exceptions.ClientError):
-                ec2.terminate_instances(InstanceIds=[instance_id])
-                return
+                ec2.describe_instances(InstanceIds=[instance_id])
+                return ec2
         raise LookupError(f"no instance {instance_id}")
 
     @contextlib.contextmanager

@@ -36,6 +36,7 @@ SUITE = "bookworm"
 PACKAGES = (
     *("openssh-server", "sudo", "rsync", "curl", "ca-certificates", "python3", "python3-venv", "python3-pip"),
     *("procps", "iproute2", "netcat-openbsd", "patch", "lsof", "psmisc", "less", "vim-tiny", "unzip"),
+    *("cron", "sysvinit-core"),  # what cloud images have to start programs, and to shut down
     "libnuma1",  # vLLM's CPU backend links against it
 )
 GSUTIL = "gsutil==5.37"

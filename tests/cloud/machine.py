@@ -21,6 +21,7 @@ from tests.cloud.user_data import first_boot_script
 
 INIT = Path(__file__).with_name("machine_init.sh")
 BOOT_SECONDS = 60.0
+POWERED_OFF = -signal.SIGINT  # how a pid namespace ends in which somebody powers off; SIGHUP after a reboot
 NVIDIA_SMI = """#!/bin/sh
 case "$*" in
   "--query-gpu=name,memory.total --format=csv,noheader,nounits") cat <<'END'
@@ -38,13 +39,15 @@ class Host:
     """What every machine of a region gets.
 
     ``layers`` is the image, as overlayfs's lowerdir; ``ssh_environment`` what each SSH session has;
-    ``files`` what a new disk has in addition, by path below the root.
+    ``files`` what a new disk has in addition, by path below the root. ``powered_off`` is told the instance
+    whose own system powered it off.
     """
 
     layers: str
     ssh_environment: Mapping[str, str]
     files: Mapping[str, str]
     assume_role: AssumeRole
+    powered_off: Callable[[str], None]
     log: Callable[[str], None]
 
 
@@ -71,7 +74,11 @@ class Machine:
         self._facts = facts
         on = facts.state in ("pending", "running")
         if self._running and not (on and self._alive() and self._running.starts == facts.starts):
+            by_itself = on and self._running.process.returncode == POWERED_OFF
             await self.halt()
+            if by_itself:
+                self._host.powered_off(facts.id)
+                return
         if on and not self._running:
             self._running = await self._boot(facts)
         if self._running:

@@ -1,4 +1,4 @@
-# A machine's first process: builds its root from the image, boots it, then waits to be killed.
+# A machine's first process: builds its root from the image, boots it, and becomes the image's own init.
 #
 # Variables: ROOT (mount point), DISK (its own, kept over stop and start), LAYERS (overlayfs lowerdir), NAME,
 # IP, METADATA_IP, SSH_ENVIRONMENT (what sshd gives each session). Runs in namespaces of its own; says "booted" on stdout.
@@ -33,6 +33,7 @@ ip address add "$IP/32" dev lo
 ip address add "$METADATA_IP/32" dev lo
 printf '127.0.0.1 localhost\n%s %s\n' "$IP" "$NAME" > etc/hosts
 echo "$NAME" > etc/hostname
+printf '%s\n' $SSH_ENVIRONMENT > etc/environment # for what is started by no SSH session
 : > etc/resolv.conf
 
 mkdir -p .old
@@ -51,4 +52,4 @@ fi
 /usr/sbin/sshd -E /var/log/sshd.log -o "SetEnv=$SSH_ENVIRONMENT"
 echo booted
 exec > /dev/null
-while :; do sleep 3600 & wait $!; done
+exec /sbin/init

@@ -68,12 +68,15 @@ class MotoRegion:
 
     def instances(self) -> list[InstanceFacts]:
         """Every instance of every region, terminated ones too as long as moto remembers them."""
+        return [self._facts(each) for each in self._all()]
+
+    def _all(self) -> Iterator[Any]:
         from moto.ec2.models import ec2_backends
 
         backends = itertools.chain.from_iterable(
             list(account.values()) for account in list(ec2_backends.values())
         )
-        return [self._facts(each) for backend in backends for each in list(backend.all_instances())]
+        return (each for backend in backends for each in list(backend.all_instances()))
 
     def assume_role(self, role: Role, instance_id: str, duration: timedelta) -> Keys:
         """Keys of a role from the region's own STS, remembered as this instance's."""
@@ -86,6 +89,16 @@ class MotoRegion:
             secret_key=answer["SecretAccessKey"],
             token=answer["SessionToken"],
         )
+
+    def powered_off(self, instance_id: str) -> None:
+        """An instance's own system powered it off: it is stopped, or ended where it was launched so.
+
+        A one-time spot instance cannot be stopped: it is ended.
+        """
+        self._log(f"{instance_id} powered itself off")
+        (instance,) = (each for each in self._all() if each.id == instance_id)
+        ends = instance.instance_initiated_shutdown_behavior == "terminate" or instance.lifecycle == "spot"
+        (instance.terminate if ends else instance.stop)()
 
     def stop(self) -> None:
         """Stop answering."""

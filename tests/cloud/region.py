@@ -75,6 +75,7 @@ class Region:
                 "etc/storage.pem": storage.certificate.read_text(),
             },
             assume_role=self._aws.assume_role,
+            powered_off=self._aws.powered_off,
             log=self.log,
         )
         self._services = frozenset({self._aws.port, storage.port, storage.tls_port})

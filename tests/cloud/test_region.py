@@ -149,6 +149,23 @@ def test_gcp_machines_come_from_the_same_region(region: SimulatedRegion) -> None
     (machine,) = (each for each in region.instances("running") if each.cloud == "gcp")
     assert (machine.zone, machine.instance_type) == ("us-central1-b", "g2-standard-4")
     assert read(f"http://{machine.public_ip}:8000/") == b"from gcpuser\n"
+
+
+def test_a_rebooted_machine_keeps_disk_and_address_and_loses_its_processes(region: SimulatedRegion) -> None:
+    before = region.instances("running")
+    (machine,) = (each for each in before if each.cloud == "gcp")
+    region.ssh("on-gcp", "nohup sleep 300 > /dev/null 2>&1 & touch ~/before-the-reboot")
+    region.reboot(machine.id)
+    wait_until(lambda: region.ssh("on-gcp", "pgrep -x sleep", check=False).returncode == 1)
+    assert region.ssh("on-gcp", "ls before-the-reboot; pgrep -x cron | wc -l").stdout.split()[1:] == ["1"]
+    assert region.instances("running") == before
+
+
+def test_a_machine_whose_system_is_shut_down_is_stopped(region: SimulatedRegion) -> None:
+    (machine,) = (each for each in region.instances("running") if each.cloud == "gcp")
+    region.ssh("on-gcp", "sudo shutdown -h now", check=False)  # the connection may end with the machine
+    wait_until(lambda: [each.state for each in region.instances() if each.id == machine.id] == ["stopped"])
+    assert f"{machine.id} powered itself off" in region.log_path.read_text()
     region.run("sky", "down", "-y", "on-gcp")
     assert all(each.cloud == "aws" for each in region.instances())
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
-from tests.cloud.client import SimulatedRegion
+from tests.cloud.client import Instance, SimulatedRegion
 
 
 def wait_until(holds: Callable[[], bool], seconds: float) -> float:
@@ -28,5 +29,32 @@ def leave(region: SimulatedRegion) -> None:
             continue
 
 
-def stopped(region: SimulatedRegion) -> bool:
-    return [machine.state for machine in region.instances()] == ["stopped"]
+def machine_of(region: SimulatedRegion, name: str) -> Instance | None:
+    """A deployment's one machine; None where it has none."""
+    found = [machine for machine in region.instances() if machine.cluster.startswith(f"{name}-")]
+    return found[0] if found else None
+
+
+def is_in(region: SimulatedRegion, name: str, state: str) -> bool:
+    """Whether a deployment's machine is in this state."""
+    machine = machine_of(region, name)
+    return machine is not None and machine.state == state
+
+
+def leave_a_launch(region: SimulatedRegion, *serve: str, when: Callable[[str], bool]) -> None:
+    """Begin a launch, and leave everything as soon as this holds of what it said so far."""
+    talk = region.home / "talk.txt"
+    with talk.open("w") as told:
+        serving = subprocess.Popen(
+            [*serve, "--verbose"],
+            env=region.env,
+            cwd=region.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=told,
+        )
+        try:
+            wait_until(lambda: when(talk.read_text()), 600)
+        finally:
+            leave(region)
+            serving.wait()

@@ -1,51 +1,82 @@
 """A machine ends by itself, with nobody left who could end it: no command, and no SkyPilot API server.
 
-The real llama-server on the simulated region; one deployment goes through its whole life, so these tests run
-in the order in which they stand.
+The real llama-server on the simulated region. Four deployments come to their ends side by side, for each end
+takes minutes of waiting; these tests run in the order in which they stand.
+
+    frugal     is used for long, then no more; is started again; loses engine and relay
+    rebooted   is booted anew by its cloud; is started again; loses its model's file
+    copying    was left while files were copied to it
+    early      was left before SkyPilot's agent ran on it
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from examples.make_tiny_gguf import make as make_gguf
 from tests.cloud.client import SimulatedRegion
-from tests.e2e.left_alone import leave, stopped, wait_until
+from tests.e2e.left_alone import is_in, leave, leave_a_launch, machine_of, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-NAME = "frugal"
-MODEL = "llm-atc/frugal"
-IDLE_MINUTES, AT_MOST_MORE = 2, 3
+NAME, REBOOTED, COPYING, EARLY = "frugal", "rebooted", "copying", "early"
+MODEL, KEY = "llm-atc/frugal", "sk-frugal-0123456789abcdef0123456789"
+IDLE_MINUTES, AT_MOST_MORE = 1, 3
 STREAM_SECONDS = 180
-SERVE = (
-    *("llm-atc", "serve", "--name", MODEL, "--source", "s3://frugal/tiny", "--accelerator", "L4:1"),
-    *("-c", NAME, "--cloud", "aws", "--region", "us-east-1", "--idle-minutes", str(IDLE_MINUTES)),
-    *("--ttl", "6h", "--budget", "50", "--", "--context-shift", "--ctx-size", "512"),
+MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+def serve(name: str, *options: str) -> tuple[str, ...]:
+    return (
+        *("llm-atc", "serve", "--name", MODEL, "--source", "s3://frugal/tiny", "--accelerator", "L4:1"),
+        *("-c", name, "--cloud", "aws", "--region", "us-east-1", *options),
+        *("--", "--context-shift", "--ctx-size", "512"),
+    )
+
+
+SERVE = serve(
+    *(NAME, "--idle-minutes", str(IDLE_MINUTES), "--ttl", "6h", "--budget", "50", "--api-key", "FRUGAL_KEY")
 )
+
+
+@dataclass
+class Landed:
+    """What `serve` said, where the model answers, and what keeps it in use until it is closed."""
+
+    said: str
+    facts: dict[str, str]
+    use: contextlib.ExitStack
 
 
 @pytest.fixture(scope="module")
 def landed(
     region: SimulatedRegion, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """What `serve` said."""
+) -> Iterator[Landed]:
+    """Two deployments, side by side."""
     folder = tmp_path_factory.mktemp("gguf")
     make_gguf(tiny_model, folder / "tiny.gguf")
     region.s3().create_bucket(Bucket="frugal")
     region.s3().upload_file(str(folder / "tiny.gguf"), "frugal", "tiny/tiny.gguf")
-    served = region.run(*SERVE, timeout=600)
-    yield served.stderr
+    with contextlib.ExitStack() as use, ThreadPoolExecutor() as pool:
+        use.enter_context(in_use(region))
+        other = pool.submit(region.run, *serve(REBOOTED, "--copy-minutes", "3"), timeout=600)
+        said = region.run(*SERVE, timeout=600, env={"FRUGAL_KEY": KEY}).stderr
+        other.result()
+        yield Landed(said, endpoint(region), use)
     region.run("llm-atc", "down", "--all", "--yes", check=False)
 
 
@@ -54,8 +85,8 @@ def endpoint(region: SimulatedRegion) -> dict[str, str]:
     return facts
 
 
-def status(region: SimulatedRegion) -> dict[str, Any]:
-    (found,) = json.loads(region.run("llm-atc", "status", NAME, "--json").stdout)
+def status(region: SimulatedRegion, name: str = NAME) -> dict[str, Any]:
+    (found,) = json.loads(region.run("llm-atc", "status", name, "--json").stdout)
     assert isinstance(found, dict)
     return found
 
@@ -75,13 +106,16 @@ def answers(facts: dict[str, str]) -> bool:
 
 
 @contextlib.contextmanager
-def in_use(facts: dict[str, str]) -> Iterator[None]:
-    """Somebody asks every few seconds, so that slow commands beside it take as long as they like."""
+def in_use(region: SimulatedRegion) -> Iterator[None]:
+    """Somebody asks every few seconds, from the first moment at which it can answer: a minute is soon over
+    where a command is slow to see that."""
     done = threading.Event()
 
     def ask() -> None:
-        while not done.wait(5):
-            answers(facts)
+        while not done.wait(3):
+            machine = machine_of(region, NAME)
+            if machine is not None and machine.public_ip:
+                answers({"api_key": KEY, "base_url": f"http://{machine.public_ip}:8000/v1"})
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -92,98 +126,214 @@ def in_use(facts: dict[str, str]) -> Iterator[None]:
         asking.join()
 
 
-def test_who_leaves_is_told_what_goes_on_and_when_it_ends(region: SimulatedRegion, landed: str) -> None:
-    assert (
-        "It stops by itself after 2 minutes without a request, or after 6h, or when $50.00 are spent."
-        in landed
-    )
+def test_who_leaves_is_told_what_goes_on_and_when_it_ends(landed: Landed) -> None:
+    told = "It stops by itself after 1 minute without a request, or after 6h, or when $50.00 are spent."
+    assert told in landed.said
 
 
-def test_the_relay_stands_before_llama_server_too(region: SimulatedRegion, landed: str) -> None:
-    facts = endpoint(region)
+def test_the_relay_stands_before_llama_server_too(landed: Landed) -> None:
+    facts = landed.facts
     assert answers(facts)
     assert not answers(facts | {"api_key": "sk-a-wrong-key"})
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"{facts['endpoint']}/props", timeout=10)
 
 
-def test_status_tells_idle_time_time_left_and_money(region: SimulatedRegion, landed: str) -> None:
-    with in_use(endpoint(region)):
-        told = status(region)
+def test_status_tells_idle_time_time_left_and_money(region: SimulatedRegion, landed: Landed) -> None:
+    told = status(region)
     assert told["state"] == "ready"
     assert 0 <= told["idle_seconds"] < 60
-    assert 60 < told["seconds_left"] <= IDLE_MINUTES * 60
+    assert 0 < told["seconds_left"] <= IDLE_MINUTES * 60
     assert told["daily"] == pytest.approx(24 * told["hourly"])
     assert 0 < told["spent"] < 1
 
 
-def test_more_time_can_be_given_while_it_runs(region: SimulatedRegion, landed: str) -> None:
-    with in_use(endpoint(region)):
-        region.run("llm-atc", "extend", NAME, "--ttl", "2h", "--budget", "10")
+def test_more_time_can_be_given_while_it_runs(region: SimulatedRegion, landed: Landed) -> None:
+    region.run("llm-atc", "extend", NAME, "--ttl", "2h", "--budget", "10")
     kept = region.ssh(NAME, "cat ~/.llm-atc/keeper/extension.json").stdout
     assert json.loads(kept) == {"ttl": 8 * 3600, "budget": 60}
 
 
-def test_a_long_stream_is_not_cut_and_the_machine_stops_by_itself_after_it(
-    region: SimulatedRegion, landed: str
+def test_all_is_killed_before_a_new_machine_has_skypilots_agent(
+    region: SimulatedRegion, landed: Landed
 ) -> None:
-    facts = endpoint(region)
-    endless = request(facts, stream=True, max_tokens=-1, ignore_eos=True)
+    leave_a_launch(
+        region, *serve(EARLY, "--copy-minutes", "1"), when=lambda said: is_in(region, EARLY, "running")
+    )
+    assert is_in(region, EARLY, "running")
+
+
+def test_all_is_killed_while_files_are_copied_to_a_new_machine(
+    region: SimulatedRegion, landed: Landed
+) -> None:
+    # The empty task has nothing to run, and says so; after it the task itself begins.
+    leave_a_launch(
+        region,
+        *serve(COPYING, "--copy-minutes", "3"),
+        when=lambda said: "Run commands not specified or empty" in said,
+    )
+    assert is_in(region, COPYING, "running")
+
+
+def test_a_long_stream_is_not_cut_and_the_machine_stops_by_itself_after_it(
+    region: SimulatedRegion, landed: Landed
+) -> None:
+    machine, rebooted = machine_of(region, NAME), machine_of(region, REBOOTED)
+    assert machine is not None
+    assert rebooted is not None
+    endless = request(landed.facts, stream=True, max_tokens=-1, ignore_eos=True)
     with urllib.request.urlopen(endless, timeout=60) as stream:
+        landed.use.close()
+        region.reboot(rebooted.id)
         leave(region)
         began, pieces = time.monotonic(), 0
         while time.monotonic() - began < STREAM_SECONDS:
             pieces += stream.readline().startswith(b"data: ")
             time.sleep(0.1)  # so that the engine has to wait, and is not done before
         assert pieces > 500
-        assert [machine.state for machine in region.instances()] == ["running"]
-    took = wait_until(lambda: stopped(region), (IDLE_MINUTES + AT_MOST_MORE) * 60)
+        assert is_in(region, NAME, "running")
+    took = wait_until(lambda: is_in(region, NAME, "stopped"), (IDLE_MINUTES + AT_MOST_MORE) * 60)
     assert took > IDLE_MINUTES * 60
-    (machine,) = region.instances()
     assert f"stop {machine.id} by skypilot-v1/{machine.id}" in region.log_path.read_text()
-    assert status(region)["state"] == "stopped"
+
+
+# What each machine's end is in the region's log: its own role called EC2, or its system was shut down.
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        (EARLY, "{id} powered itself off"),
+        (COPYING, "stop {id} by skypilot-v1/{id}"),
+        (REBOOTED, "stop {id} by skypilot-v1/{id}"),
+    ],
+)
+def test_every_machine_that_was_left_alone_stopped_meanwhile(
+    region: SimulatedRegion, landed: Landed, name: str, end: str
+) -> None:
+    wait_until(lambda: is_in(region, name, "stopped"), 300)
+    machine = machine_of(region, name)
+    assert machine is not None
+    assert end.format(id=machine.id) in region.log_path.read_text()
+
+
+def test_commands_know_that_they_are_stopped(region: SimulatedRegion, landed: Landed) -> None:
+    assert {
+        name: status(region, name)["state"] for name in (NAME, EARLY, COPYING, REBOOTED)
+    } == dict.fromkeys((NAME, EARLY, COPYING, REBOOTED), "stopped")
     gone = region.run("llm-atc", "endpoint", NAME, check=False)
     assert "it is stopped" in gone.stderr
     logs = region.run("llm-atc", "logs", NAME, check=False)
     assert (logs.returncode, "is stopped" in logs.stderr) == (1, True)
-    (region.home / "before.json").write_text(json.dumps(facts))
+    region.run("llm-atc", "down", EARLY, COPYING, "--yes")
+    assert {machine.id for machine in region.instances()} == {
+        machine.id for name in (NAME, REBOOTED) if (machine := machine_of(region, name))
+    }
+
+
+@pytest.fixture(scope="module")
+def started(region: SimulatedRegion, landed: Landed) -> Iterator[dict[str, str]]:
+    """Where the one that is used answers after `start`, beside the one that was rebooted."""
+    with ThreadPoolExecutor() as pool, in_use(region):
+        other = pool.submit(region.run, "llm-atc", "start", REBOOTED, timeout=600)
+        region.run("llm-atc", "start", NAME, timeout=600)
+        other.result()
+        yield endpoint(region)
 
 
 def test_start_brings_it_back_with_the_same_key_at_a_new_address(
-    region: SimulatedRegion, landed: str
+    landed: Landed, started: dict[str, str]
 ) -> None:
-    before = json.loads((region.home / "before.json").read_text())
-    region.run("llm-atc", "start", NAME, timeout=600)
-    after = endpoint(region)
-    assert after["api_key"] == before["api_key"]
-    assert after["endpoint"] != before["endpoint"]
-    assert answers(after)
+    assert started["api_key"] == landed.facts["api_key"] == KEY
+    assert started["endpoint"] != landed.facts["endpoint"]
+    assert answers(started)
+
+
+def test_an_engine_loses_its_models_file(region: SimulatedRegion, started: dict[str, str]) -> None:
+    spoil = "f=$(ls -d ~/.llm-atc/checkpoints/*/*.gguf); sudo truncate -s 100 $f; pkill -KILL -x llama-server"
+    assert region.ssh(REBOOTED, f"pgrep -x llama-server && {spoil}").returncode == 0
 
 
 @pytest.mark.parametrize("program", ["llama-server", "llm_atc.relay"])
 def test_what_is_killed_on_the_machine_is_started_again(
-    region: SimulatedRegion, landed: str, program: str
+    region: SimulatedRegion, started: dict[str, str], program: str
 ) -> None:
-    facts = endpoint(region)
-    assert answers(facts)
-    find = f"pgrep -f '^[^ ]*(python[^ ]* -m )?[^ ]*{program}( |$)' | head -n 1"
-    pid = region.ssh(NAME, find).stdout.strip()
+    assert answers(started)
+    pid = pid_of(region, program)
     region.ssh(NAME, f"kill -KILL {pid}")
-    wait_until(lambda: answers(facts), 60)
-    assert region.ssh(NAME, find).stdout.strip() not in ("", pid)
+    wait_until(lambda: answers(started), 60)
+    assert pid_of(region, program) not in ("", pid)
 
 
-def test_an_engine_that_cannot_start_any_more_ends_the_machine_with_nobody_there(
-    region: SimulatedRegion, landed: str
+def test_an_engine_whose_memory_ran_out_is_started_again(
+    region: SimulatedRegion, started: dict[str, str], little_memory: Path
 ) -> None:
-    spoil = "f=$(ls -d ~/.llm-atc/checkpoints/*/*.gguf); sudo truncate -s 100 $f; pkill -KILL -x llama-server"
-    region.ssh(NAME, spoil)
-    leave(region)
-    wait_until(lambda: stopped(region), 240)
-    assert status(region)["state"] == "stopped"
+    (little_memory / "cgroup.procs").write_text(str(keeper_of(region)))
+    region.ssh(NAME, "pkill -KILL -x llama-server")  # the next one has as little memory as its keeper
+    control = little_memory / "memory.oom_control"
+    wait_until(lambda: "oom_kill 0" not in control.read_text(), 60)
+    (little_memory / "memory.limit_in_bytes").write_text("-1")
+    wait_until(lambda: answers(started), 60)
+    said = region.run("llm-atc", "logs", NAME).stdout
+    assert "the engine was killed by the system, because memory ran out (code -9)" in said
 
 
-def test_down_ends_with_a_receipt(region: SimulatedRegion, landed: str) -> None:
+def test_an_engine_that_hangs_is_started_again_also_when_the_disk_is_full(
+    region: SimulatedRegion, started: dict[str, str]
+) -> None:
+    disk = "sudo mount -t tmpfs -o size=64k,mode=777 little ~/.llm-atc/keeper"
+    filled = region.ssh(NAME, f"{disk}; head -c 1M /dev/zero > ~/.llm-atc/keeper/full", check=False)
+    assert "No space left on device" in filled.stderr
+    pid = pid_of(region, "llama-server")
+    region.ssh(NAME, f"kill -STOP {pid}")
+    wait_until(lambda: pid_of(region, "llama-server") not in ("", pid), 240)
+    wait_until(lambda: answers(started), 60)
+    said = region.run("llm-atc", "logs", NAME).stdout
+    assert "the engine was killed from outside, as the system does when memory runs out (code -9)" in said
+    assert "the relay was killed from outside" in said
+    assert "the engine answered nothing for 2 minutes, and was killed" in said
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A control group of the kernel with 16 MB."""
+    if not MEMORY.is_dir():
+        pytest.skip("a limit on memory needs control groups of version 1")
+    group = MEMORY / f"llm-atc-machine-{os.getpid()}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(16 * 2**20))
+    yield group
+    for pid in (group / "cgroup.procs").read_text().split():
+        (MEMORY / "cgroup.procs").write_text(pid)
+    group.rmdir()
+
+
+def keeper_of(region: SimulatedRegion) -> int:
+    """The keeper's number outside of its machine."""
+    host = region.ssh(NAME, "cat /etc/hostname").stdout
+    (found,) = (
+        each.pid
+        for each in psutil.Process(region.pid).children(recursive=True)
+        if "llm_atc.keeper" in each.cmdline()
+        and Path(f"/proc/{each.pid}/root/etc/hostname").read_text() == host
+    )
+    return found
+
+
+def pid_of(region: SimulatedRegion, program: str) -> str:
+    """The number of a program's first process on the machine; empty where there is none."""
+    find = f"pgrep -f '^[^ ]*(python[^ ]* -m )?[^ ]*{program}( |$)' | head -n 1"
+    return region.ssh(NAME, find).stdout.strip()
+
+
+def test_down_ends_with_a_receipt(region: SimulatedRegion, started: dict[str, str]) -> None:
     done = region.run("llm-atc", "down", NAME, "--yes")
     assert "frugal is gone, and so are its keys." in done.stderr
+
+
+def test_an_engine_that_cannot_start_any_more_ended_the_machine_with_nobody_there(
+    region: SimulatedRegion, started: dict[str, str]
+) -> None:
+    leave(region)
+    wait_until(lambda: is_in(region, REBOOTED, "stopped"), 240)
+    assert status(region, REBOOTED)["state"] == "stopped"
+    region.run("llm-atc", "down", REBOOTED, "--yes")
     assert region.instances() == ()

@@ -162,6 +162,7 @@ def test_a_plan_fills_the_structure() -> None:
         "TTL_SECONDS": "",
         "BUDGET_DOLLARS": "",
         "DOLLARS_AN_HOUR": "",
+        "GUARD_MINUTES": "15",
         "RELAY_ARGS": "[]",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "DEBUG",
