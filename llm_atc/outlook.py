@@ -23,6 +23,7 @@ from llm_atc.plan.fit_report import FitReport
 from llm_atc.plan.memory_check import completed, fit_of, fits
 from llm_atc.plan.model import ModelRef, ModelSpec
 from llm_atc.plan.model_facts import Facts
+from llm_atc.plan.named_files import named_files
 from llm_atc.plan.options import Options
 from llm_atc.plan.plan import Plan, check_flags
 from llm_atc.plan.preflight import (
@@ -136,7 +137,7 @@ def _judged(
     decided = planned.plan
     options = _options(world, decided)
     here = machine.result() if machine else None
-    findings += [*_name(world, request, decided), *_port(world, decided)]
+    findings += [*_name(world, request, decided), *_port(world, decided), *_files(world, decided, options)]
     if isinstance(facts, AtcError):
         notes = (*planned.warnings, *decided.notes)
         return Outlook(plan=decided, findings=tuple(findings), notes=notes, options=options, machine=here)
@@ -237,6 +238,15 @@ def _port(world: World, decided: Plan) -> list[Finding]:
     except AtcError as error:
         return [of_error("port", error)]
     return [ok("port", f"Port {decided.port} is free.")]
+
+
+def _files(world: World, decided: Plan, options: Options) -> list[Finding]:
+    """Whether the files that the engine's options name are here; a container has others."""
+    if not decided.place.local or decided.executable:
+        return []
+    absent = [one for one in named_files(decided.engine, options) if not world.here.is_here(one[1])]
+    says = "{} names {}, and there is no such file here."
+    return [refused("files", says.format(flag, path)) for flag, path in absent]
 
 
 def _attempt(measure: Callable[[], Facts]) -> Facts | AtcError:

@@ -144,6 +144,9 @@ class TargetHere(Target, Protocol):
     def check_port(self, plan: Plan) -> None:
         """Raise EngineError when the port that was asked for is another program's or another deployment's."""
 
+    def is_here(self, path: str) -> bool:
+        """Whether there is a file or a directory of that absolute path on this machine."""
+
     def foreground(self, plan: Plan, secrets: Secrets, report: Reporter) -> None:
         """Run the engine here until Ctrl-C or SIGTERM, telling its log by `report.line`.
 

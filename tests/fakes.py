@@ -97,6 +97,7 @@ class FakeTarget:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.ports_taken: set[int] = set()
+        self.files: set[str] = set()
         self.launched: list[tuple[Plan, dict[str, str]]] = []
         self.seen: dict[str, Observation] = {}
         self.script: list[Observation] = []
@@ -137,6 +138,9 @@ class FakeTarget:
 
     def extend(self, plan: Plan) -> None:
         self.calls.append(f"extend {plan.name} {plan.ending.ttl} {plan.ending.budget}")
+
+    def is_here(self, path: str) -> bool:
+        return path in self.files
 
     def check_port(self, plan: Plan) -> None:
         if plan.port_fixed and plan.port in self.ports_taken:

@@ -11,7 +11,7 @@ from llm_atc.plan.engine import Machine
 
 
 def read_machine() -> Machine:
-    """The cores this process may use, the free memory, NVIDIA's GPUs, and whether g++ is there."""
+    """The cores this process may use, the free memory, its nodes, NVIDIA's GPUs, and whether g++ is there."""
     gpus = nvidia_gpus()
     return Machine(
         cpus=len(os.sched_getaffinity(0)),
@@ -20,6 +20,7 @@ def read_machine() -> Machine:
         gpus=len(gpus),
         compiler=compiler() is not None,
         disk=shutil.disk_usage(Path.home()).free,
+        nodes=len([*Path("/sys/devices/system/node").glob("node[0-9]*")]) or 1,
     )
 
 

@@ -34,7 +34,8 @@ class Pin:
 class Machine:
     """What an engine must know of the machine it runs on; memory and disk are bytes that are free now.
 
-    `gpu` is the name of the first NVIDIA GPU and `gpus` their number; `compiler` says whether g++ is there.
+    `gpu` is the name of the first NVIDIA GPU and `gpus` their number; `nodes` is the number of NUMA nodes;
+    `compiler` says whether g++ is there.
     """
 
     cpus: int
@@ -43,3 +44,4 @@ class Machine:
     gpus: int = 0
     compiler: bool = False
     disk: int | None = None
+    nodes: int = 1

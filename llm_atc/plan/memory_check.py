@@ -19,6 +19,8 @@ from llm_atc.plan.weights import loaded
 GIB = 1024**3
 # What vLLM on a CPU takes beside weights and KV cache: seen with tiny models (see docs/local.md).
 VLLM_HERE = 3 * GIB // 2
+# With this, a user binds vLLM's processes to cores by hand.
+_BINDING = "VLLM_CPU_OMP_THREADS_BIND"
 
 
 def fit_of(seen: Seen, concurrency: int) -> FitReport:
@@ -103,6 +105,7 @@ def _here(seen: Seen, machine: Machine) -> Iterator[Finding]:
             "What is here already need not come again.",
             "llm-atc models",
         )
+    yield from _ranks_here(seen, machine)
     if machine.gpus:
         yield from _gpus_here(seen, machine)
         return
@@ -115,6 +118,18 @@ def _here(seen: Seen, machine: Machine) -> Iterator[Finding]:
             "it will be very slow.",
             "a smaller quantization, such as :Q4_K_M",
         )
+
+
+def _ranks_here(seen: Seen, machine: Machine) -> Iterator[Finding]:
+    """Whether there is a GPU for each of vLLM's processes, or without GPUs a NUMA node: it binds them so."""
+    ranks = seen.options.get("tensor_parallel_size", 1)
+    elsewhere = _BINDING in dict(seen.plan.envs) or seen.options.get("distributed_executor_backend") == "ray"
+    if not seen.vllm or not seen.pinned or not isinstance(ranks, int) or elsewhere:
+        return
+    have, what = (machine.gpus, "GPUs") if machine.gpus else (machine.nodes, "NUMA nodes, and no GPU")
+    if ranks > have:
+        says = f"{ranks} processes are asked for, and this machine has {have} {what}."
+        yield refused("parallel", says, f"-- --tensor-parallel-size {have}")
 
 
 def _vllm_here(seen: Seen, machine: Machine) -> Finding:

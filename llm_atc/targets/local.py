@@ -151,6 +151,9 @@ class LocalTarget:
         if plan.port_fixed and self._port_of(plan.name) != plan.port:
             choose_port(plan, self._taken())
 
+    def is_here(self, path: str) -> bool:
+        return Path(path).exists()
+
     def _folder(self, name: str) -> Folder:
         return Folder(self._root / check_name(name))
 

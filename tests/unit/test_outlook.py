@@ -135,3 +135,30 @@ def test_flags_that_contradict_each_other_are_no_finding(fakes: Fakes) -> None:
     with pytest.raises(UsageError):
         look(fakes.world, replace(HERE, spot=True))
     assert fakes.models.looked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (
+            ("--enable-lora", "--lora-modules", "french=/adapters/french", "x=org/two"),
+            "--lora-modules",
+        ),
+        (("--chat-template", "/adapters/french"), "--chat-template"),
+        (("--tokenizer", "/adapters/french"), "--tokenizer"),
+    ],
+)
+def test_a_file_that_the_engines_own_options_name_must_be_here(
+    fakes: Fakes, words: tuple[str, ...], flag: str
+) -> None:
+    request = replace(HERE, engine_args=words)
+    found = look(fakes.world, request)
+    (finding,) = (one for one in found.findings if one.check == "files")
+    assert (finding.grade, finding.says) == (
+        Grade.REFUSED,
+        f"{flag} names /adapters/french, and there is no such file here.",
+    )
+    fakes.here.files.add("/adapters/french")
+    assert look(fakes.world, request).starts
+    cloud = look(fakes.world, replace(CLOUD, engine_args=words))
+    assert "files" not in {one.check for one in cloud.findings}, "a machine of a cloud has files of its own"

@@ -333,6 +333,27 @@ def test_llama_server_may_run_what_is_larger_than_memory() -> None:
     assert (found.grade, found.check) == (Grade.WARNING, "fit")
 
 
+@pytest.mark.parametrize(
+    ("machine", "ranks", "says"),
+    [
+        (HERE, 2, "2 processes are asked for, and this machine has 1 NUMA nodes, and no GPU."),
+        (replace(HERE, nodes=2), 2, None),
+        (
+            replace(HERE, gpu="NVIDIA L4", gpus=1),
+            2,
+            "2 processes are asked for, and this machine has 1 GPUs.",
+        ),
+        (replace(HERE, gpu="NVIDIA L4", gpus=2), 2, None),
+    ],
+)
+def test_each_process_of_vllm_wants_a_gpu_here_or_a_node_of_the_memory(
+    machine: Machine, ranks: int, says: str | None
+) -> None:
+    one = seen(machine=machine, size=GIB, options={"tensor_parallel_size": ranks})
+    told = [found.says for found in fits(one, machine) if found.check == "parallel"]
+    assert told == ([says] if says else [])
+
+
 def test_a_disk_that_may_be_too_small_here_is_warned_of() -> None:
     first, *_ = fits(seen(machine=HERE, size=120 * GIB), HERE)
     assert (first.grade, first.check) == (Grade.WARNING, "disk")
