@@ -116,8 +116,13 @@ def translated(ref: ModelRef, endpoint: str, *, given: bool) -> Iterator[None]:
     except (httpx.TransportError, httpx.InvalidURL, hub.LocalEntryNotFoundError) as error:
         raise SourceError(
             f"The model hub is out of reach: {shown} does not answer.",
-            hint=f"curl -sSI {shown}   (another hub: HF_ENDPOINT=https://…)",
+            hint=_path(ref) or f"curl -sSI {shown}   (another hub: HF_ENDPOINT=https://…)",
         ) from error
+
+
+def _path(ref: ModelRef) -> str | None:
+    """The same name as a path, where something lies here under it: that is what was meant, probably."""
+    return f"--name ./{ref.location}   (which lies here)" if Path(ref.location).exists() else None
 
 
 def _absent(error: Any, ref: ModelRef, shown: str, *, given: bool) -> AtcError:
@@ -136,7 +141,8 @@ def _absent(error: Any, ref: ModelRef, shown: str, *, given: bool) -> AtcError:
         )
     return ModelNotFound(
         f"No model {ref.location!r} on the hub ({shown}), or it is private.",
-        hint=f"look for its name: {shown}/models?search={ref.location.rsplit('/', 1)[-1]}; "
+        hint=_path(ref)
+        or f"look for its name: {shown}/models?search={ref.location.rsplit('/', 1)[-1]}; "
         f"for a private one {_TOKEN_HINT}",
     )
 

@@ -62,6 +62,15 @@ def test_an_absent_repository_is_not_found(hub_of: HubOf) -> None:
         look("org/absent", token="hf_some")
 
 
+def test_a_name_without_a_repository_is_taken_for_what_lies_here(
+    hub_of: HubOf, model_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model_directory.parent)
+    hub_of({})
+    with refused(ModelNotFound, says=f"No model '{model_directory.name}'", hints=f"./{model_directory.name}"):
+        look(model_directory.name)
+
+
 def test_a_name_that_no_repository_can_have_is_not_found(hub_of: HubOf) -> None:
     hub_of({})
     with refused(ModelNotFound, says="cannot be a repository's name", hints="--name"):
