@@ -46,7 +46,7 @@ def leave_a_launch(region: SimulatedRegion, *serve: str, when: Callable[[str], b
     talk = region.home / "talk.txt"
     with talk.open("w") as told:
         serving = subprocess.Popen(
-            [*serve, "--verbose"],
+            serve,
             env=region.env,
             cwd=region.home,
             stdin=subprocess.DEVNULL,

@@ -169,7 +169,7 @@ def test_all_is_killed_while_files_are_copied_to_a_new_machine(
     # The empty task has nothing to run, and says so; after it the task itself begins.
     leave_a_launch(
         region,
-        *serve(COPYING, "--copy-minutes", "3"),
+        *serve(COPYING, "--copy-minutes", "3", "--verbose"),
         when=lambda said: "Run commands not specified or empty" in said,
     )
     assert is_in(region, COPYING, "running")
