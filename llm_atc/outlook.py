@@ -20,12 +20,13 @@ from llm_atc.errors import (
 from llm_atc.plan.command_line import parse_words
 from llm_atc.plan.engine import EngineName, Machine
 from llm_atc.plan.fit_report import FitReport
+from llm_atc.plan.flag_checks import check_flags
 from llm_atc.plan.memory_check import completed, fit_of, fits
 from llm_atc.plan.model import ModelRef, ModelSpec
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.named_files import named_files
 from llm_atc.plan.options import Options
-from llm_atc.plan.plan import Plan, check_flags
+from llm_atc.plan.plan import Plan
 from llm_atc.plan.preflight import (
     Finding,
     Grade,

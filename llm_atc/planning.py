@@ -12,13 +12,12 @@ from llm_atc.plan.accelerators import unknown_accelerator
 from llm_atc.plan.backend_words import Backend, check_once, join
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.engine_args import checked
+from llm_atc.plan.flag_checks import check_engine_args, check_flags
 from llm_atc.plan.model import Format, ModelRef, ModelSpec, Where
 from llm_atc.plan.model_facts import Facts
 from llm_atc.plan.plan import (
     Plan,
     accelerator_wanted,
-    check_engine_args,
-    check_flags,
     choose_engine,
     make_plan,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """One engine behind one relay."""
+    """One engine behind one relay. `once_ready` is a command that runs beside it, once it is ready."""
 
     engine: tuple[str, ...]
     engine_port: int
@@ -46,6 +47,7 @@ class Config:
     key_variable: str
     auth: bool
     relay_arguments: tuple[str, ...] = ()
+    once_ready: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
     state: Path = Path(STATE)
@@ -57,6 +59,7 @@ def read_config(words: list[str], environ: Mapping[str, str]) -> Config:
     parser.add_argument("--engine-port", type=int, required=True, metavar="PORT")
     parser.add_argument("--key-env", required=True, metavar="NAME", help="the variable that holds the keys")
     parser.add_argument("--state", type=Path, default=Path(STATE), metavar="FOLDER")
+    parser.add_argument("--once-ready", metavar="MODULE", help="run beside the engine, with the word `put`")
     for name in Pace.__dataclass_fields__:
         default = getattr(Pace(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, metavar="N")
@@ -69,6 +72,7 @@ def read_config(words: list[str], environ: Mapping[str, str]) -> Config:
             port=int(environ["PORT"]),
             key_variable=given.key_env,
             auth=environ.get("AUTH", "key") != "none",
+            once_ready=(sys.executable, "-m", given.once_ready, "put") if given.once_ready else (),
             relay_arguments=tuple(json.loads(environ.get("RELAY_ARGS") or "[]")),
             limits=read_limits(environ),
             pace=Pace(**{name: getattr(given, name) for name in Pace.__dataclass_fields__}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from llm_atc.keeper.config import Config
 from llm_atc.keeper.engine import Engine
 from llm_atc.keeper.meter import WARN_BEFORE, Meter, boot_time, write_json
+from llm_atc.keeper.process import Process
 from llm_atc.keeper.relay import Relay
 from llm_atc.keeper.words import dollars, span
 
@@ -38,6 +40,7 @@ class Keeper:
         self._engine = Engine(config, say)
         self._warned: dict[str, float] = {}
         self._asked = False
+        self._beside: Process | None = None
 
     def run(self) -> int:
         """Keep them until the end; the job's exit code."""
@@ -53,6 +56,8 @@ class Keeper:
         self._tell(ended=end.why)
         self._relay.end()
         self._engine.end()
+        if self._beside is not None:
+            self._beside.end(self._config.pace.grace)
         self._meter.save(time.time(), at_once=True)
         return end.code
 
@@ -66,6 +71,7 @@ class Keeper:
             return End(why=relay[0], code=relay[1])
         if given_up := self._engine.look(self._relay.ready):
             return End(why=given_up, code=1)
+        self._run_beside()
         now = time.time()
         self._meter.save(now)
         left = self._meter.left(now)
@@ -74,6 +80,14 @@ class Keeper:
         self._warn(now)
         self._tell()
         return None
+
+    def _run_beside(self) -> None:
+        """Begin what is to run once the engine is ready; whatever becomes of it, the engine serves on."""
+        if self._beside is not None:
+            self._beside.ended()
+        elif self._config.once_ready and self._engine.ready:
+            keyless = {name: value for name, value in os.environ.items() if name != self._config.key_variable}
+            self._beside = Process(self._config.once_ready, keyless)
 
     def _nearest(self, now: float) -> tuple[float, str] | None:
         """Seconds to the nearest end, and what it is."""

@@ -9,6 +9,7 @@ from typing import Any
 from llm_atc.access import Secret, read_key
 from llm_atc.errors import ModelNotSaid, UsageError
 from llm_atc.plan.asked_words import Said, read_backend, read_lora, read_size_of
+from llm_atc.plan.delivery import read_cache, read_way
 from llm_atc.plan.ending import read_action, read_budget, read_duration, read_minutes
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.generation import FIELDS, Defaults
@@ -77,6 +78,8 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
         idle_minutes=read_minutes(said["cloud.idle_minutes"], least=0, flag="--idle-minutes"),
         copy_minutes=read_minutes(said["cloud.copy_minutes"], least=1, flag="--copy-minutes"),
         idle_action=read_action(said["cloud.idle_action"]),
+        weights=read_way(said["cloud.weights"]),
+        cache=read_cache(said["cloud.cache"]),
         ttl=read_duration(said["cloud.ttl"], flag="--ttl") if said["cloud.ttl"] else None,
         budget=read_budget(said["cloud.budget"], flag="--budget") if said["cloud.budget"] else None,
         setup=said["deployment.setup"],

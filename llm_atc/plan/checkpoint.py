@@ -30,6 +30,7 @@ _WEIGHTS = (
     re.compile(r"(?!training_args|optimizer|scheduler|adapter_|rng_state)[^/]+\.bin"),
     re.compile(r"(?!training_args|optimizer|scheduler|adapter_|rng_state|consolidated)[^/]+\.pt"),
 )
+_SAFETENSORS = re.compile(r"[^/]+\.safetensors")
 _POOLS = re.compile(r"(Model|Embedding|Embeddings|Encoder)$")
 # These generate, although their names end as an encoder's do.
 _GENERATES = re.compile(r"(LMHeadModel|ChatModel|ChatGLMModel|NVLM_D_Model|UltravoxModel)$")
@@ -114,6 +115,7 @@ def read_checkpoint(ref: ModelRef, files: Sizes, head: Head, revision: str | Non
             bytes=sum(files[name] for name in loaded),
             revision=revision,
             quantizations=quantizations(files),
+            safetensors=set(loaded) == {name for name in files if _SAFETENSORS.fullmatch(name)},
         )
     parts = gguf_files(files, ref.quantization)
     if ref.quantization is not None and not parts:

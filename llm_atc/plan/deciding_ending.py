@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llm_atc.plan.delivery import Delivery, Way
 from llm_atc.plan.ending import COPY_MINUTES, DEFAULT_IDLE_MINUTES, Action, Ending
 from llm_atc.plan.model import ModelSpec, Where
 from llm_atc.plan.picking import Picked
@@ -13,7 +14,7 @@ BUCKET_BYTES, UPLOAD_BYTES = 20 * 2**20, 2**20
 
 
 def decide_ending(
-    request: Request, model: ModelSpec, picked: Picked | None
+    request: Request, model: ModelSpec, picked: Picked | None, delivery: Delivery | None
 ) -> tuple[Ending, tuple[str, ...]]:
     """What was asked for, with llm-atc's own choices for what was left open, and a sentence for each of them
     that costs something."""
@@ -25,7 +26,7 @@ def decide_ending(
         action=action,
         ttl=request.ttl,
         budget=request.budget,
-        copy_minutes=request.copy_minutes or copying(model),
+        copy_minutes=request.copy_minutes or copying(model, delivery),
     )
     return ending, why
 
@@ -47,9 +48,9 @@ def _action(request: Request, picked: Picked | None) -> tuple[Action | None, tup
     return Action.STOP, ()
 
 
-def copying(model: ModelSpec) -> int:
+def copying(model: ModelSpec, delivery: Delivery | None) -> int:
     """The minutes that copying this model to a machine may take, by a slow way."""
-    if model.ref.where is Where.HUB or model.bytes is None:
+    if delivery is None or delivery.way is not Way.COPY or model.bytes is None:
         return COPY_MINUTES
     speed = UPLOAD_BYTES if model.ref.where is Where.DISK else BUCKET_BYTES
     return COPY_MINUTES + model.bytes // (60 * speed)

@@ -151,6 +151,11 @@ SIGNS = (
         "Check what lies there: llm-atc checkpoints ls SOURCE; then copy it again",
     ),
     _sign(
+        r"botocore\.exceptions\.(ClientError|NoCredentialsError|PartialCredentialsError)",
+        "The machine may not read the bucket that the weights are streamed from.",
+        "Look whether SkyPilot has your keys: sky check aws   (or copy them: --weights copy)",
+    ),
+    _sign(
         r"SafetensorError|invalid magic characters|data is not within the file bounds"
         r"|failed to read (magic|header|key-value pairs|tensor info)",
         "A weight file is damaged or cut short.",

@@ -175,6 +175,18 @@ KEYS: tuple[Key, ...] = (
         "--copy-minutes",
         help="Minutes for copying files to a machine or starting it, before it counts as left alone.",
     ),
+    Key(
+        name="cloud.weights",
+        flags=("--weights",),
+        help="How a bucket's weights reach a machine: copy, stream, or auto, by size and source.",
+        default="auto",
+        choices=("auto", "copy", "stream"),
+    ),
+    _text(
+        "cloud.cache",
+        "--cache",
+        help="s3://BUCKET/PREFIX, where weights and compiled code are kept for the next machine.",
+    ),
     _text("cloud.budget", "--budget", help="US dollars that it may cost at most, over all its starts: 20."),
     _texts(
         "resources.accelerators",

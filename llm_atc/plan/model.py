@@ -163,6 +163,7 @@ class ModelSpec:
 
     Sizes are bytes. `revision` is the hub's commit. `file` is the GGUF file to load, below the location, and
     `quantizations` are all that lie there, the file's own first; also beside weights of another format.
+    `safetensors` says that the weights are those, and that no others of that kind lie beside them.
     """
 
     ref: ModelRef
@@ -174,3 +175,4 @@ class ModelSpec:
     revision: str | None = None
     file: str | None = None
     quantizations: tuple[str, ...] = ()
+    safetensors: bool = False

@@ -57,6 +57,7 @@ class Told:
             "offers": [row.facts() for row in self.rows],
             "machines": self.plan.num_nodes if self.plan else 1,
             "prices_age": self.prices_age,
+            "weights": self._weights(),
             "download": self._download(),
             "protection": self.protection(),
             "stops": self.stops,
@@ -114,6 +115,11 @@ class Told:
             for name, one in self.settled.items()
             if one.source != BUILT_IN
         ]
+
+    def _weights(self) -> dict[str, str] | None:
+        """How they come to a cloud's machine."""
+        delivery = self.plan.delivery if self.plan else None
+        return {"way": str(delivery.way), "why": delivery.why} if delivery else None
 
     def _download(self) -> dict[str, Any] | None:
         if self.plan is None or self.facts is None or self.facts.spec.bytes is None:

@@ -8,45 +8,21 @@ from typing import assert_never
 from llm_atc.errors import ModelUnservable, OfferError, UsageError
 from llm_atc.plan import inference, llama_cpp, vllm
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.deciding_delivery import arguments_of, decide_delivery, said
 from llm_atc.plan.deciding_ending import decide_ending
+from llm_atc.plan.delivery import Delivery, Way
 from llm_atc.plan.ending import Ending
 from llm_atc.plan.engine import EngineName, Machine, Pin
+from llm_atc.plan.flag_checks import check_flags
 from llm_atc.plan.generation import relay_words
 from llm_atc.plan.model import Format, ModelSpec, Where
 from llm_atc.plan.offers import Choice
 from llm_atc.plan.picking import Picked
 from llm_atc.plan.placement import TLS_VARIABLE, gpus_of, listen_words, own_executable, there
 from llm_atc.plan.places import Place
-from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, check_port, name_for
+from llm_atc.plan.request import DEFAULT_PORT, Request, check_name, name_for
 
 CHECKPOINTS = "~/.llm-atc/checkpoints"
-# What the task templates read; a user's variable of that name would change what runs.
-RESERVED = frozenset(
-    {
-        "MODEL",
-        "MODEL_FILE",
-        "MODEL_REVISION",
-        "PORT",
-        "AUTH",
-        "ENGINE_VERSION",
-        "ENGINE_REQUIREMENTS",
-        "ENGINE_ARGS",
-        "ENGINE_ARGS_BY_ACCELERATOR",
-        "RELAY_ARGS",
-    }
-    | {"IDLE_MINUTES", "TTL_SECONDS", "BUDGET_DOLLARS", "DOLLARS_AN_HOUR", "GUARD_MINUTES"}
-    | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE, TLS_VARIABLE}
-)
-# Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.
-OWN_OPTIONS = {
-    "--host": "--host ADDRESS before the --",
-    "--port": "--port PORT before the --",
-    "--api-key": "--api-key KEY before the --",
-    "--api-key-file": "--api-key KEY before the --",
-    "--hf-token": "--secret HF_TOKEN before the --",
-    "--served-model-name": "--served-model-name NAME before the --",
-    "--alias": "--served-model-name NAME before the --",
-}
 RUNS = {Format.HUGGING_FACE: EngineName.VLLM, Format.GGUF: EngineName.LLAMA_CPP}
 
 
@@ -67,7 +43,7 @@ class Plan:
     in order of preference; `choices` are the machines to try where llm-atc chose them; `notes` are decisions
     that a user may wonder about, a sentence each; `disk_size` is GiB. `executable` are the words that run
     here instead of the pinned engine. `files` are paths of a cloud machine, each with what is put there.
-    `ending` is for machines of clouds.
+    `ending` and `delivery` are for machines of clouds.
     """
 
     name: str
@@ -97,6 +73,7 @@ class Plan:
     private: bool = False
     setup: bool = True
     ending: Ending = field(default_factory=Ending)
+    delivery: Delivery | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,11 +83,17 @@ class Plan:
 
     @property
     def checkpoint(self) -> str:
-        """What the engine loads on a cloud machine: the hub's id, or the path that the files are put at."""
-        if self.model.ref.where is Where.HUB:
+        """What the engine loads on a cloud machine: the hub's id, the path that the files are put at, or the
+        bucket's address."""
+        if self.model.ref.where is Where.HUB or self.streamed:
             return self.model.ref.location
         folder = f"{CHECKPOINTS}/{name_for(self.model.ref.name)}"
         return f"{folder}/{self.model.file}" if self.model.file else folder
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the weights never lie on the machine's disk."""
+        return self.delivery is not None and self.delivery.way is Way.STREAM
 
 
 def make_plan(
@@ -142,8 +125,10 @@ def make_plan(
             arguments = llama_cpp.arguments(model, gpus=held, used=request.inference.gpus)
         case _:
             assert_never(engine)
+    delivery = decide_delivery(request, model, engine, pin)
+    arguments = (*arguments, *arguments_of(delivery))
     sets = _sets(engine, arguments, (*common, *request.engine_args), picked)
-    ending, why = decide_ending(request, model, picked)
+    ending, why = decide_ending(request, model, picked, delivery)
     names = [name for name, _ in request.secrets]
     if request.auth:
         names.append(key_variable(engine))
@@ -177,7 +162,14 @@ def make_plan(
         private=request.private,
         setup=request.setup,
         ending=ending,
-        notes=(*choice(model), *notes, *(picked.notes if picked else _spot_note(request)), *why),
+        delivery=delivery,
+        notes=(
+            *choice(model),
+            *said(delivery),
+            *notes,
+            *(picked.notes if picked else _spot_note(request)),
+            *why,
+        ),
     )
 
 
@@ -223,87 +215,6 @@ def accelerator_wanted(why: str | None = None) -> UsageError:
         "On a cloud, say which accelerator the model is to run on" + (f": {why}" if why else "."),
         hint="--accelerator L4:1   (or --cloud local for this machine)",
     )
-
-
-def check_flags(request: Request) -> None:
-    """Whether the flags can stand together; UsageError names the two that cannot."""
-    check_port(request.port)
-    check_engine_args(request.engine_args)
-    taken = RESERVED & {name for name, _ in (*request.envs, *request.secrets)}
-    if taken:
-        raise UsageError(
-            f"{min(taken)} is a variable that llm-atc sets itself.",
-            hint="its flags: --name, --port, --api-key",
-        )
-    if request.num_nodes < 1:
-        raise UsageError(
-            f"--num-nodes {request.num_nodes} is not a number of machines.", hint="--num-nodes 1"
-        )
-    if request.disk_size is not None and request.disk_size < 50:
-        raise UsageError(
-            f"--disk-size {request.disk_size} (GiB) does not hold the machine's own software and an engine.",
-            hint="--disk-size 256",
-        )
-    _check_wishes(request)
-    if not request.place.local:
-        _check_cloud(request)
-        return
-    for flag, given in (
-        ("--accelerator", bool(request.accelerators)),
-        ("--max-price", request.max_price is not None),
-        ("--spot", request.spot),
-        ("--disk-size", request.disk_size is not None),
-        ("--image", request.image is not None),
-        ("--num-nodes", request.num_nodes > 1),
-        ("--idle-minutes", request.idle_minutes is not None),
-        ("--idle-action", request.idle_action is not None),
-        ("--ttl", request.ttl is not None),
-        ("--budget", request.budget is not None),
-        ("--copy-minutes", request.copy_minutes is not None),
-        ("--tls", request.tls),
-        ("--private", request.private),
-    ):
-        if given:
-            raise UsageError(
-                f"{flag} is for a cloud: --cloud local is this machine.", hint=f"leave {flag} away"
-            )
-
-
-def _check_wishes(request: Request) -> None:
-    if request.max_price is not None and not request.max_price > 0:
-        raise UsageError(f"--max-price {request.max_price} is no price.", hint="--max-price 1.50")
-    if request.concurrency < 1:
-        raise UsageError(
-            f"--concurrency {request.concurrency} is not a number of requests.", hint="--concurrency 8"
-        )
-
-
-def _check_cloud(request: Request) -> None:
-    if request.log_file is not None:
-        raise UsageError(
-            "--log-file is for this machine: on a cloud the log stays with the job.", hint="llm-atc logs NAME"
-        )
-    if request.private and request.host is not None:
-        raise UsageError(
-            "--private and --host contradict each other: a private endpoint is on its machine's loopback.",
-            hint="leave --host away",
-        )
-    if request.inference.gpus is not None and request.num_nodes > 1:
-        raise UsageError(
-            "--gpus and --num-nodes contradict each other: several machines use all of their GPUs.",
-            hint="leave --gpus away",
-        )
-
-
-def check_engine_args(words: tuple[str, ...]) -> None:
-    """UsageError for an engine's option that llm-atc sets itself, also shortened or with underscores."""
-    for word in words:
-        name = word.partition("=")[0].replace("_", "-")
-        for option, instead in OWN_OPTIONS.items():
-            if name == option or (len(name) > 5 and option.startswith(name)):
-                raise UsageError(
-                    f"{word.partition('=')[0]} is not for the engine: llm-atc sets it.", hint=instead
-                )
 
 
 def choose_engine(asked: EngineName | None, model: ModelSpec) -> EngineName:

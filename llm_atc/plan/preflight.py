@@ -228,6 +228,9 @@ def _parallel(seen: Seen) -> Iterator[Finding]:
 def _disk(seen: Seen) -> Iterator[Finding]:
     if seen.plan.place.local or seen.facts.spec.bytes is None:
         return
+    if seen.plan.streamed:
+        yield ok("disk", "The weights are streamed past the disk.")
+        return
     have, need = seen.plan.disk_size or SKY_DISK, seen.facts.spec.bytes / GIB + SOFTWARE
     if need <= have:
         yield ok("disk", f"{gib(seen.facts.spec.bytes)} of weights go on a disk of {have} GiB.")

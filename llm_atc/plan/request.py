@@ -12,6 +12,7 @@ from llm_atc.certificates import Certificate
 from llm_atc.errors import UsageError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.backend_words import Backend
+from llm_atc.plan.delivery import Way
 from llm_atc.plan.ending import Action
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.generation import Defaults
@@ -71,6 +72,8 @@ class Request:
     ttl: int | None = None
     budget: float | None = None
     copy_minutes: int | None = None
+    weights: Way | None = None
+    cache: str | None = None
     setup: bool = True
 
 

@@ -45,6 +45,7 @@ def task(plan: Plan, template: Task, package: str) -> Task:
         "AUTH": "key" if plan.auth else "none",
         "ENGINE_VERSION": plan.pin.version,
         "ENGINE_REQUIREMENTS": json.dumps([*plan.pin.requirements, *_beside(plan)]),
+        **_installed_beside(plan),
         "ENGINE_ARGS": json.dumps(list(plan.arguments)),
         **_by_accelerator(plan),
         **_for_the_keeper(plan),
@@ -87,6 +88,16 @@ def _for_the_guard(plan: Plan) -> dict[str, str]:
 
 def _beside(plan: Plan) -> tuple[str, ...]:
     return ("ray[default]",) if plan.num_nodes > 1 else ()
+
+
+def _installed_beside(plan: Plan) -> dict[str, str]:
+    """What the way of the weights needs in the engine's environment, and the cache that it goes with."""
+    if plan.delivery is None or not plan.delivery.beside:
+        return {}
+    found = {"BESIDE_REQUIREMENTS": json.dumps(list(plan.delivery.beside))}
+    if plan.delivery.cache is not None:
+        found |= {"CACHE": plan.delivery.cache, "CACHE_REVISION": plan.model.revision or ""}
+    return found
 
 
 def _by_accelerator(plan: Plan) -> dict[str, str]:
@@ -151,7 +162,7 @@ def _chosen(plan: Plan) -> Task:
 def _file_mounts(plan: Plan, package: str) -> Task:
     found: Task = {f"{RELAY}/llm_atc": package, **dict(plan.files)}
     ref = plan.model.ref
-    if ref.where is not Where.HUB:
+    if ref.where is not Where.HUB and not plan.streamed:
         found[f"{CHECKPOINTS}/{name_for(ref.name)}"] = ref.location
     return found
 

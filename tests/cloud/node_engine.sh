@@ -1,6 +1,6 @@
-# Builds an engine's layer over the base: ~ubuntu/.llm-atc/engines/NAME with REQUIREMENT, complete and compiled.
+# Builds an engine's layer over the base: ~ubuntu/.llm-atc/engines/NAME with REQUIREMENTS, complete and compiled.
 #
-# Variables: BASE, ROOT (where the layer goes), NAME, VERSION, REQUIREMENT, UV_CACHE, FIND_LINKS.
+# Variables: BASE, ROOT (where the layer goes), NAME, VERSION, REQUIREMENTS (words), UV_CACHE, FIND_LINKS.
 # Runs as root in a mount namespace of its own.
 
 mounts="$ROOT.mounts"
@@ -32,11 +32,11 @@ done > "$merged/tmp/overrides.txt"
 
 chroot "$merged" env HOME=/home/ubuntu UV_CACHE_DIR=/mnt/uv-cache UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never \
   SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
-  NAME="$NAME" VERSION="$VERSION" REQUIREMENT="$REQUIREMENT" bash -euo pipefail -s -- "${links[@]}" <<'INSIDE'
+  NAME="$NAME" VERSION="$VERSION" REQUIREMENTS="$REQUIREMENTS" bash -euo pipefail -s -- "${links[@]}" <<'INSIDE'
 environment=/home/ubuntu/.llm-atc/engines/$NAME
 mkdir -p "$environment"
 uv venv -q --python /usr/bin/python3 "$environment"
-uv pip install -q --compile-bytecode --python "$environment/bin/python" --overrides /tmp/overrides.txt "$@" "$REQUIREMENT"
+uv pip install -q --compile-bytecode --python "$environment/bin/python" --overrides /tmp/overrides.txt "$@" $REQUIREMENTS
 # vLLM chooses its CPU platform by the version of the distribution named vllm.
 packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 mkdir "$packages/vllm-$VERSION+cpu.dist-info"

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.timeout(900)]
 NAME = "servecluster"
 ON_GCP = ("--accelerator", "A100:1", "-c", NAME, "--cloud", "gcp", "--region", "asia-southeast1")
 ON_AWS = ("-c", NAME, "--cloud", "aws", "--region", "us-east-2")
+CACHE = ("--cache", "s3://kept/models")
 TOKEN_GIVEN = ("--envs", f"HF_TOKEN={TOKEN}")
 
 
@@ -43,6 +44,22 @@ def status(region: SimulatedRegion) -> dict[str, Any]:
     return found
 
 
+def downloads(hub: Hub) -> list[str]:
+    """The weight files whose download was begun. llm-atc itself reads their first bytes, with GET alone."""
+    return [path for method, path in hub.requests if method == "HEAD" and path.endswith(".safetensors")]
+
+
+def weights_are_kept(region: SimulatedRegion, hub: Hub, seconds: float = 120) -> list[str]:
+    """What the cache lists of the model, once its machine has put it there."""
+    key = f"models/weights/models--{OPEN.replace('/', '--')}/{hub.repositories[OPEN].sha}/vllm/complete.json"
+    region.s3().get_waiter("object_exists").wait(
+        Bucket="kept", Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": int(seconds)}
+    )
+    listed = json.loads(region.s3().get_object(Bucket="kept", Key=key)["Body"].read())
+    assert "model.safetensors" in listed
+    return list(listed)
+
+
 def answer(region: SimulatedRegion, model: str) -> str:
     facts = json.loads(region.run("llm-atc", "endpoint", NAME, "--json").stdout)
     with openai.OpenAI(base_url=facts["base_url"], api_key=facts["api_key"], timeout=60) as client:
@@ -52,14 +69,30 @@ def answer(region: SimulatedRegion, model: str) -> str:
 def test_a_hub_model_comes_up_on_gcp_and_what_sky_does_to_it_is_noticed(
     region: SimulatedRegion, hub: Hub
 ) -> None:
-    serve(region, hub, "--name", OPEN, *ON_GCP, *TOKEN_GIVEN)
+    region.s3().create_bucket(Bucket="kept")
+    serve(region, hub, "--name", OPEN, *ON_GCP, *TOKEN_GIVEN, *CACHE)
     assert answer(region, OPEN)
+    assert downloads(hub) != []
+    weights_are_kept(region, hub)
     assert [machine.instance_type for machine in region.instances()] == ["a2-highgpu-1g"]
 
     region.run("sky", "stop", "-y", NAME)
     assert status(region)["state"] == "stopped"
     region.terminate(region.instances()[0].id)  # as in the cloud's own console
     assert status(region)["state"] == "gone"
+
+
+def test_the_next_machine_takes_weights_from_the_cache_and_none_from_the_hub(
+    region: SimulatedRegion, hub: Hub
+) -> None:
+    assert weights_are_kept(region, hub), "by the machine of the test before"
+    hub.requests.clear()
+    serve(region, hub, "--name", OPEN, "--accelerator", "L4:1", *ON_AWS, *CACHE)
+    assert answer(region, OPEN)
+    assert downloads(hub) == []
+    log = region.run("llm-atc", "logs", NAME).stdout
+    assert "[llm-atc] weights from the cache: " in log
+    assert "warning: the cache" not in log
 
 
 def test_a_gated_model_comes_up_on_v100_with_the_vllm_that_runs_there(

@@ -149,6 +149,17 @@ def test_a_second_serve_of_the_same_name_asks_before_it_replaces(
     assert "Replace it?" in refused.stderr
 
 
+def test_weights_are_streamed_from_the_bucket_when_asked(region: SimulatedRegion, landed: str) -> None:
+    region.ssh(NAME, "rm -rf ~/.llm-atc/checkpoints")
+    told = region.run(*SERVE, "--weights", "stream", "--yes", timeout=600)
+    assert "The weights are streamed from the bucket, as you asked." in told.stderr
+    facts = endpoint(region)
+    with openai.OpenAI(base_url=facts["base_url"], api_key=facts["api_key"], timeout=60) as client:
+        assert client.completions.create(model=MODEL, prompt="Hello", max_tokens=4).choices[0].text
+    on_the_disk = "find ~/.cache ~/.llm-atc/checkpoints -name '*.safetensors' 2>/dev/null; true"
+    assert region.ssh(NAME, on_the_disk).stdout == ""
+
+
 def test_stop_closes_the_port_and_start_answers_again_with_the_same_key(
     region: SimulatedRegion, landed: str
 ) -> None:

@@ -44,6 +44,14 @@ def vllm_log(*decisive: str) -> str:
 # What only machines with a GPU print, from the pinned version's source; what this one prints is in
 # test_engine_logs.py.
 VLLM = {
+    "no credentials for the bucket": (
+        "botocore.exceptions.NoCredentialsError: Unable to locate credentials",
+        "The machine may not read the bucket that the weights are streamed from.",
+    ),
+    "a bucket that is not ours": (
+        "botocore.exceptions.ClientError: An error occurred (403) when calling the HeadBucket operation",
+        "The machine may not read the bucket that the weights are streamed from.",
+    ),
     "KV cache for one request larger than memory": (
         "ValueError: To serve at least one request with the models's max seq len (131072), (14.00 GiB KV "
         "cache is needed, which is larger than the available KV cache memory (3.21 GiB).",

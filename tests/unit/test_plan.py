@@ -12,9 +12,10 @@ from llm_atc.access import Secret
 from llm_atc.errors import ModelUnservable, OfferError, UsageError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.engine import EngineName, Machine
+from llm_atc.plan.flag_checks import RESERVED
 from llm_atc.plan.model import Format, ModelRef, ModelSpec
 from llm_atc.plan.places import Place
-from llm_atc.plan.plan import RESERVED, Plan, make_plan
+from llm_atc.plan.plan import Plan, make_plan
 from llm_atc.plan.request import Request
 
 L4 = Accelerator(name="L4")

@@ -14,8 +14,9 @@ from llm_atc.bootstrap import render
 from llm_atc.certificates import Certificate
 from llm_atc.cli import output
 from llm_atc.errors import CloudError, DeploymentError, UsageError
+from llm_atc.plan.flag_checks import check_flags
 from llm_atc.plan.model import ModelRef, ModelSpec
-from llm_atc.plan.plan import check_flags, make_plan
+from llm_atc.plan.plan import make_plan
 from llm_atc.plan.request import Request
 from llm_atc.states import State
 from tests.fakes import STOPPED, Fakes

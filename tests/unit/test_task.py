@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from llm_atc.access import Secret
 from llm_atc.errors import UsageError
 from llm_atc.plan.accelerators import Accelerator
+from llm_atc.plan.delivery import Way
 from llm_atc.plan.engine import EngineName
+from llm_atc.plan.flag_checks import RESERVED, check_engine_args
 from llm_atc.plan.model import Format, ModelRef, ModelSpec
 from llm_atc.plan.places import Place
-from llm_atc.plan.plan import RESERVED, Plan, check_engine_args, make_plan
+from llm_atc.plan.plan import Plan, make_plan
 from llm_atc.plan.request import Request
 from llm_atc.render.task import document, task, template_for
 from llm_atc.store.task_templates import load_template, read_template
@@ -156,6 +158,9 @@ def test_a_plan_fills_the_structure() -> None:
         "AUTH": "key",
         "ENGINE_VERSION": "0.32.0",
         "ENGINE_REQUIREMENTS": '["vllm==0.32.0"]',
+        "BESIDE_REQUIREMENTS": "[]",
+        "CACHE": "",
+        "CACHE_REVISION": "",
         "ENGINE_ARGS": arguments,
         "ENGINE_ARGS_BY_ACCELERATOR": "{}",
         "IDLE_MINUTES": "30",
@@ -201,6 +206,27 @@ def test_a_checkpoint_is_put_where_the_engine_loads_it(source: str) -> None:
     filled = task_of(plan_of(ModelSpec(ref=ModelRef.parse("llm-atc/tiny", source), looked=True)))
     assert filled["file_mounts"]["~/.llm-atc/checkpoints/tiny"] == source
     assert filled["envs"]["MODEL"] == "~/.llm-atc/checkpoints/tiny"
+
+
+def test_streamed_weights_are_no_file_of_the_machines() -> None:
+    spec = ModelSpec(ref=ModelRef.parse("llm-atc/tiny", "s3://bucket/tiny"), looked=True, safetensors=True)
+    filled = task_of(plan_of(spec, weights=Way.STREAM))
+    assert list(filled["file_mounts"]) == ["~/.llm-atc/relay/llm_atc"]
+    assert filled["envs"]["MODEL"] == "s3://bucket/tiny"
+    beside = json.loads(filled["envs"]["BESIDE_REQUIREMENTS"])
+    assert [one.partition("==")[0] for one in beside] == [
+        "runai-model-streamer",
+        "runai-model-streamer-s3",
+        "boto3",
+    ]
+    assert json.loads(filled["envs"]["ENGINE_ARGS"])[-2:] == ["--load-format", "runai_streamer"]
+
+
+def test_a_cache_goes_with_the_commit_that_it_is_for() -> None:
+    hub = ModelSpec(ref=ModelRef.parse("Qwen/Qwen3-0.6B"), looked=True, revision="c" * 40)
+    filled = task_of(plan_of(hub, cache="s3://mine/llm-atc"))
+    assert (filled["envs"]["CACHE"], filled["envs"]["CACHE_REVISION"]) == ("s3://mine/llm-atc", "c" * 40)
+    assert json.loads(filled["envs"]["BESIDE_REQUIREMENTS"]) == ["boto3==1.44.5"]
 
 
 def test_rendering_leaves_the_template_as_it_was() -> None:

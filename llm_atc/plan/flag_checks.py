@@ -1,0 +1,122 @@
+"""Whether what was asked for can stand together, before anybody looks at a model or a machine."""
+
+from __future__ import annotations
+
+from llm_atc.errors import UsageError
+from llm_atc.plan import llama_cpp, vllm
+from llm_atc.plan.placement import TLS_VARIABLE
+from llm_atc.plan.request import Request, check_port
+
+# What the task templates read; a user's variable of that name would change what runs.
+RESERVED = frozenset(
+    {
+        "MODEL",
+        "MODEL_FILE",
+        "MODEL_REVISION",
+        "PORT",
+        "AUTH",
+        "ENGINE_VERSION",
+        "ENGINE_REQUIREMENTS",
+        "BESIDE_REQUIREMENTS",
+        "CACHE",
+        "CACHE_REVISION",
+        "ENGINE_ARGS",
+        "ENGINE_ARGS_BY_ACCELERATOR",
+        "RELAY_ARGS",
+    }
+    | {"IDLE_MINUTES", "TTL_SECONDS", "BUDGET_DOLLARS", "DOLLARS_AN_HOUR", "GUARD_MINUTES"}
+    | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE, TLS_VARIABLE}
+)
+# Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.
+OWN_OPTIONS = {
+    "--host": "--host ADDRESS before the --",
+    "--port": "--port PORT before the --",
+    "--api-key": "--api-key KEY before the --",
+    "--api-key-file": "--api-key KEY before the --",
+    "--hf-token": "--secret HF_TOKEN before the --",
+    "--served-model-name": "--served-model-name NAME before the --",
+    "--alias": "--served-model-name NAME before the --",
+}
+
+
+def check_flags(request: Request) -> None:
+    """Whether the flags can stand together; UsageError names the two that cannot."""
+    check_port(request.port)
+    check_engine_args(request.engine_args)
+    taken = RESERVED & {name for name, _ in (*request.envs, *request.secrets)}
+    if taken:
+        raise UsageError(
+            f"{min(taken)} is a variable that llm-atc sets itself.",
+            hint="its flags: --name, --port, --api-key",
+        )
+    if request.num_nodes < 1:
+        raise UsageError(
+            f"--num-nodes {request.num_nodes} is not a number of machines.", hint="--num-nodes 1"
+        )
+    if request.disk_size is not None and request.disk_size < 50:
+        raise UsageError(
+            f"--disk-size {request.disk_size} (GiB) does not hold the machine's own software and an engine.",
+            hint="--disk-size 256",
+        )
+    _check_wishes(request)
+    if not request.place.local:
+        _check_cloud(request)
+        return
+    for flag, given in (
+        ("--accelerator", bool(request.accelerators)),
+        ("--max-price", request.max_price is not None),
+        ("--spot", request.spot),
+        ("--disk-size", request.disk_size is not None),
+        ("--image", request.image is not None),
+        ("--num-nodes", request.num_nodes > 1),
+        ("--idle-minutes", request.idle_minutes is not None),
+        ("--idle-action", request.idle_action is not None),
+        ("--ttl", request.ttl is not None),
+        ("--budget", request.budget is not None),
+        ("--copy-minutes", request.copy_minutes is not None),
+        ("--weights", request.weights is not None),
+        ("--cache", request.cache is not None),
+        ("--tls", request.tls),
+        ("--private", request.private),
+    ):
+        if given:
+            raise UsageError(
+                f"{flag} is for a cloud: --cloud local is this machine.", hint=f"leave {flag} away"
+            )
+
+
+def _check_wishes(request: Request) -> None:
+    if request.max_price is not None and not request.max_price > 0:
+        raise UsageError(f"--max-price {request.max_price} is no price.", hint="--max-price 1.50")
+    if request.concurrency < 1:
+        raise UsageError(
+            f"--concurrency {request.concurrency} is not a number of requests.", hint="--concurrency 8"
+        )
+
+
+def _check_cloud(request: Request) -> None:
+    if request.log_file is not None:
+        raise UsageError(
+            "--log-file is for this machine: on a cloud the log stays with the job.", hint="llm-atc logs NAME"
+        )
+    if request.private and request.host is not None:
+        raise UsageError(
+            "--private and --host contradict each other: a private endpoint is on its machine's loopback.",
+            hint="leave --host away",
+        )
+    if request.inference.gpus is not None and request.num_nodes > 1:
+        raise UsageError(
+            "--gpus and --num-nodes contradict each other: several machines use all of their GPUs.",
+            hint="leave --gpus away",
+        )
+
+
+def check_engine_args(words: tuple[str, ...]) -> None:
+    """UsageError for an engine's option that llm-atc sets itself, also shortened or with underscores."""
+    for word in words:
+        name = word.partition("=")[0].replace("_", "-")
+        for option, instead in OWN_OPTIONS.items():
+            if name == option or (len(name) > 5 and option.startswith(name)):
+                raise UsageError(
+                    f"{word.partition('=')[0]} is not for the engine: llm-atc sets it.", hint=instead
+                )
