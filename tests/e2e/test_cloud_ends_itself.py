@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 import urllib.error
@@ -24,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from examples.make_tiny_gguf import make as make_gguf
@@ -37,7 +35,6 @@ NAME, REBOOTED, COPYING, EARLY = "frugal", "rebooted", "copying", "early"
 MODEL, KEY = "llm-atc/frugal", "sk-frugal-0123456789abcdef0123456789"
 IDLE_MINUTES, AT_MOST_MORE = 1, 3
 STREAM_SECONDS = 180
-MEMORY = Path("/sys/fs/cgroup/memory")
 
 
 def serve(name: str, *options: str) -> tuple[str, ...]:
@@ -263,19 +260,6 @@ def test_what_is_killed_on_the_machine_is_started_again(
     assert pid_of(region, program) not in ("", pid)
 
 
-def test_an_engine_whose_memory_ran_out_is_started_again(
-    region: SimulatedRegion, started: dict[str, str], little_memory: Path
-) -> None:
-    (little_memory / "cgroup.procs").write_text(str(keeper_of(region)))
-    region.ssh(NAME, "pkill -KILL -x llama-server")  # the next one has as little memory as its keeper
-    control = little_memory / "memory.oom_control"
-    wait_until(lambda: "oom_kill 0" not in control.read_text(), 60)
-    (little_memory / "memory.limit_in_bytes").write_text("-1")
-    wait_until(lambda: answers(started), 60)
-    said = region.run("llm-atc", "logs", NAME).stdout
-    assert "the engine was killed by the system, because memory ran out (code -9)" in said
-
-
 def test_an_engine_that_hangs_is_started_again_also_when_the_disk_is_full(
     region: SimulatedRegion, started: dict[str, str]
 ) -> None:
@@ -290,32 +274,6 @@ def test_an_engine_that_hangs_is_started_again_also_when_the_disk_is_full(
     assert "the engine was killed from outside, as the system does when memory runs out (code -9)" in said
     assert "the relay was killed from outside" in said
     assert "the engine answered nothing for 2 minutes, and was killed" in said
-
-
-@pytest.fixture
-def little_memory() -> Iterator[Path]:
-    """A control group of the kernel with 16 MB."""
-    if not MEMORY.is_dir():
-        pytest.skip("a limit on memory needs control groups of version 1")
-    group = MEMORY / f"llm-atc-machine-{os.getpid()}"
-    group.mkdir()
-    (group / "memory.limit_in_bytes").write_text(str(16 * 2**20))
-    yield group
-    for pid in (group / "cgroup.procs").read_text().split():
-        (MEMORY / "cgroup.procs").write_text(pid)
-    group.rmdir()
-
-
-def keeper_of(region: SimulatedRegion) -> int:
-    """The keeper's number outside of its machine."""
-    host = region.ssh(NAME, "cat /etc/hostname").stdout
-    (found,) = (
-        each.pid
-        for each in psutil.Process(region.pid).children(recursive=True)
-        if "llm_atc.keeper" in each.cmdline()
-        and Path(f"/proc/{each.pid}/root/etc/hostname").read_text() == host
-    )
-    return found
 
 
 def pid_of(region: SimulatedRegion, program: str) -> str:
