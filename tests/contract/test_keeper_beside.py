@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.test_keeper import PACKAGE, Job, alive
+from tests.keeper_fixtures import PACKAGE, Job, alive
 
 BESIDE = """
 import os, sys, time
