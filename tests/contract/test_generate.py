@@ -263,7 +263,7 @@ def test_what_is_wrong_with_the_input_costs_no_request(here: Path) -> None:
         (("http://127.0.0.1:1", "-i", "in.jsonl", "-o", "in.jsonl"), 2, "are the same file"),
         (("http://127.0.0.1:1", "-i", "absent", "-o", "out.jsonl"), 1, "There is no file absent."),
         (("http://127.0.0.1:1", *FILES), 1, "http://127.0.0.1:1 does not answer"),
-        (("http://127.0.0.1:1", *FILES, "--temperature", "3"), 2, "should be less than or equal to 2"),
+        (("http://127.0.0.1:1", *FILES, "--temperature", "3"), 2, "3.0 is not in the range 0<=x<=2"),
         (("http://127.0.0.1:1", *FILES, "--api-key", "sk-typed-by-mistake"), 2, "names a variable"),
     ],
 )
