@@ -127,11 +127,11 @@ FAULTS: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "truncated file": ("DIR/cut", (), "model", "it is cut short"),
     "truncated GGUF file": ("DIR/cut.gguf", (), "model", "it is cut short"),
     "quantization mismatch": ("DIR/awq", ("--quantization", "gptq"), "quantization", "quantized by awq"),
-    "heads that do not divide": (
+    "more processes than this machine has GPUs or NUMA nodes for": (
         "DIR/good",
-        ("--backend", "vllm", "--backend-args", "--tensor-parallel-size 3"),
+        ("--backend", "vllm", "--backend-args", "--tensor-parallel-size 99"),
         "parallel",
-        "cannot be shared by 3 GPUs",
+        "99 processes are asked for",
     ),
     "port taken": ("DIR/good", ("--port", "PORT"), "port", "is taken"),
 }
@@ -158,6 +158,14 @@ def test_it_is_refused_before_any_engine_exists(case: str, environment: dict[str
     if planned.stdout:
         refused = {one["check"]: one["says"] for one in json.loads(planned.stdout)["checks"] if one["cure"]}
         assert says in refused[check]
+
+
+def test_heads_that_do_not_divide_are_refused_too(environment: dict[str, str], models: Path) -> None:
+    words = ("--backend", "vllm", "--backend-args", "--tensor-parallel-size 3")
+    planned = llm_atc(environment, "plan", "--json", str(models / "good"), *HERE, *words)
+    assert planned.returncode == 1
+    says = [one["says"] for one in json.loads(planned.stdout)["checks"] if one["check"] == "parallel"]
+    assert any("cannot be shared by 3 GPUs" in said for said in says)
 
 
 def test_a_missing_chat_template_is_a_warning(environment: dict[str, str], models: Path) -> None:
