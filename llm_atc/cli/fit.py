@@ -50,6 +50,9 @@ def fit(
         int | None,
         Option("--tensor-parallel-size", "-tp", min=1, help="GPUs that share each layer: all of them."),
     ] = None,
+    pipeline_parallel_size: Annotated[
+        int, Option("--pipeline-parallel-size", "-pp", min=1, help="Stages that the layers are dealt out to.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Tell where a model fits, before anything is paid for: read from its files' headers, no weights."""
@@ -69,6 +72,7 @@ def fit(
         dtype=_dtype("--dtype", dtype),
         kv=_dtype("--kv-cache-dtype", kv_cache_dtype),
         ranks=tensor_parallel_size,
+        stages=pipeline_parallel_size,
     )
     facts = read_facts(ModelRef.parse(model, source))
     found = report(facts.spec.ref.name, facts.architecture, facts.weights, chosen, wish)

@@ -15,6 +15,7 @@ from llm_atc.plan.capability import ADA, FP8_LOWEST, computes_in, refusal, remar
 from llm_atc.plan.keys import GPU_MEMORY
 from llm_atc.plan.kv_cache import CUDA, LONGEST, Pool, pool
 from llm_atc.plan.overhead import GIB, MIB, Batch, batch, overhead
+from llm_atc.plan.stages import cannot_deal, parts, uneven
 from llm_atc.plan.vllm import CURRENT, PinnedVllm, pin_for
 from llm_atc.plan.weights import Weights, cannot_share, loaded, repeated
 
@@ -28,13 +29,14 @@ USUAL = ("T4", "V100", "L4", "A10G", "L40S", "A100", "A100-80GB", "H100", "H200"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What is asked of the model. None is what llm-atc does by itself; `ranks` is
-    --tensor-parallel-size, `share` --gpu-memory-utilization."""
+    --tensor-parallel-size, `stages` --pipeline-parallel-size, `share` --gpu-memory-utilization."""
 
     max_model_len: int | None = None
     concurrency: int = 1
     dtype: Dtype | None = None
     kv: Dtype | None = None
     ranks: int | None = None
+    stages: int = 1
     share: float | None = None
 
 
@@ -98,13 +100,19 @@ def judge(model: Architecture, weights: Weights, accelerator: Accelerator, wish:
     dtype = computes_in(model, chip, wish.dtype)
     kv = wish.kv or model.kv or dtype
     pinned = pin_for((accelerator,))
-    ranks = wish.ranks or accelerator.count
-    said = _impossible(model, chip, accelerator, dtype, kv, pinned, ranks)
+    ranks = wish.ranks or max(1, accelerator.count // wish.stages)
+    said = _impossible(model, chip, accelerator, dtype, kv, pinned, ranks, wish.stages)
     if said is not None or pinned is None:
         return _refused(accelerator, said or f"no vLLM that llm-atc pins has code for {chip.name}")
-    at = room(model, weights, chip, ranks, dtype, kv, pinned, share=wish.share)
-    verdict = _judged(model, at, accelerator, wish)
-    found = (repeated(model, ranks), remark(model, chip, kv), pinned.why, _idle(accelerator, ranks))
+    rooms = [
+        room(part, its, chip, ranks, dtype, kv, pinned, share=wish.share)
+        for part, its in parts(model, weights, wish.stages)
+    ]
+    verdict, at = _tightest(model, rooms, accelerator, wish)
+    found = (
+        *(repeated(model, ranks), uneven(model, wish.stages), remark(model, chip, kv), pinned.why),
+        _idle(accelerator, ranks * wish.stages),
+    )
     notes = tuple(note for note in found if note)
     if verdict.fits:
         return replace(verdict, notes=notes)
@@ -143,12 +151,24 @@ def _impossible(
     kv: Dtype,
     pinned: PinnedVllm | None,
     ranks: int,
+    stages: int,
 ) -> str | None:
     if pinned is None:
         return None
-    if ranks > accelerator.count:
-        return f"--tensor-parallel-size {ranks} needs {ranks} GPUs, and {accelerator} has {accelerator.count}"
-    return refusal(model, chip, dtype, kv) or cannot_share(model, ranks)
+    if ranks * stages > accelerator.count:
+        words = f"--tensor-parallel-size {ranks}" + (
+            f" with --pipeline-parallel-size {stages}" if stages > 1 else ""
+        )
+        return f"{words} needs {ranks * stages} GPUs, and {accelerator} has {accelerator.count}"
+    return refusal(model, chip, dtype, kv) or cannot_share(model, ranks) or cannot_deal(model, stages)
+
+
+def _tightest(
+    model: Architecture, rooms: list[Room], accelerator: Accelerator, wish: Wish
+) -> tuple[Verdict, Room]:
+    """Of the stages the one that holds least: vLLM gives all of them as many blocks as it has."""
+    verdicts = [(_judged(model, at, accelerator, wish), at) for at in rooms]
+    return min(verdicts, key=lambda one: (one[0].fits, one[0].max_model_len, one[0].concurrency))
 
 
 def _refused(accelerator: Accelerator, reason: str) -> Verdict:
@@ -238,7 +258,7 @@ class Changes:
     def _more(self) -> Accelerator | None:
         """The next number of the same chips that is enough."""
         chip = self.accelerator.chip
-        if chip is None:
+        if chip is None or self.wish.stages > 1:
             return None
         for count in (count for count in (*COUNTS, 16) if count > self.accelerator.count):
             dtype = computes_in(self.model, chip, self.wish.dtype)

@@ -252,7 +252,8 @@ def _plan_vllm(
     gpus_of(request, machine)
     asked = request.inference.gpus
     tensor_parallel = (1 if tuned else _tensor_parallel(request)) if asked is None else asked
-    arguments = vllm.arguments(model, tensor_parallel=tensor_parallel, always=asked is not None)
+    said = asked is not None or (not tuned and _staged(request))
+    arguments = vllm.arguments(model, tensor_parallel=tensor_parallel, always=said)
     arguments += vllm.memory_arguments(request.inference, request.engine_args)
     notes = [pinned.why] if pinned.why else []
     if pinned.why and len(request.accelerators) > 1:
@@ -268,7 +269,15 @@ def _tensor_parallel(request: Request) -> int:
     """Every accelerator of a machine holds a part. Where counts differ, or there are several machines, it is
     settled on the machine by the task, and 1 stands for that here."""
     counts = {a.count for a in request.accelerators}
-    return counts.pop() if len(counts) == 1 and request.num_nodes == 1 else 1
+    if len(counts) != 1 or request.num_nodes > 1:
+        return 1
+    return max(1, counts.pop() // vllm.stages_of(request.engine_args))
+
+
+def _staged(request: Request) -> bool:
+    """Whether a machine's accelerators are stages too: left unsaid, the task would have all share a layer."""
+    counts = {a.count for a in request.accelerators}
+    return len(counts) == 1 and request.num_nodes == 1 and vllm.stages_of(request.engine_args) > 1
 
 
 def _plan_vllm_here(request: Request, model: ModelSpec, machine: Machine) -> VllmPlan:

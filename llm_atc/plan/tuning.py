@@ -37,12 +37,14 @@ def wish_of(options: Options, concurrency: int) -> Wish:
     """What the user's own engine options ask of a machine's memory."""
     length = options.get("max_model_len", options.get("ctx_size"))
     ranks, share = options.get("tensor_parallel_size"), options.get("gpu_memory_utilization")
+    stages = options.get("pipeline_parallel_size")
     return Wish(
         max_model_len=length if isinstance(length, int) and length > 0 else None,
         concurrency=concurrency,
         dtype=_dtype(options.get("dtype")),
         kv=Dtype.FP8 if str(options.get("kv_cache_dtype", "")).startswith("fp8") else None,
         ranks=ranks if isinstance(ranks, int) else None,
+        stages=stages if isinstance(stages, int) and stages > 0 else 1,
         share=share if isinstance(share, float | int) else None,
     )
 
@@ -68,7 +70,7 @@ def tune(
             if (_enough(model, verdict, wish))
             else None
         )
-    ranks = (wish.ranks,) if wish.ranks else _shares(accelerator.count)
+    ranks = (wish.ranks,) if wish.ranks else _shares(accelerator.count // wish.stages)
     for number in ranks:
         verdict = judge(model, weights, accelerator, replace(wish, ranks=number))
         if _enough(model, verdict, wish):
@@ -81,14 +83,15 @@ def besides(
 ) -> tuple[str, ...]:
     """What vLLM is to be told on an accelerator that was named, of what its options do not say yet."""
     ranks, found = None, []
+    wish = wish_of(said, 1)
     if accelerator.count > 1 and "tensor_parallel_size" not in said:
-        ranks = next(number for number in _shares(accelerator.count) if cannot_share(model, number) is None)
+        most = _shares(accelerator.count // wish.stages)
+        ranks = next((number for number in most if cannot_share(model, number) is None), 1)
         found += ["--tensor-parallel-size", str(ranks)]
     if accelerator.chip is None:
         return tuple(found)
     if "dtype" not in said and accelerator.chip.capability < AMPERE:
         found += ["--dtype", str(computes_in(model, accelerator.chip, None))]
-    wish = wish_of(said, 1)
     verdict = judge(model, weights, accelerator, replace(wish, ranks=ranks or wish.ranks))
     if verdict.fits and "max_model_len" not in said:
         found += _context(model, verdict, wish, CONTEXT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.engine import EngineName, Machine, Pin
@@ -72,6 +73,15 @@ def arguments(model: ModelSpec, *, tensor_parallel: int, always: bool = False) -
     if model.runner is Runner.POOLING:
         found += ["--runner", "pooling"]
     return tuple(found)
+
+
+def stages_of(engine_args: tuple[str, ...]) -> int:
+    """The --pipeline-parallel-size among a user's own options; 1 where there is none that is a number."""
+    words = [word for arg in engine_args for word in arg.split("=", 1)]
+    for flag, value in pairwise(words):
+        if flag.replace("_", "-") in ("--pipeline-parallel-size", "-pp") and value.isdecimal():
+            return max(1, int(value))
+    return 1
 
 
 def memory_arguments(asked: Inference, engine_args: tuple[str, ...]) -> tuple[str, ...]:
