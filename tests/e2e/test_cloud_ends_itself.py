@@ -70,11 +70,17 @@ def landed(
     region.s3().upload_file(str(folder / "tiny.gguf"), "frugal", "tiny/tiny.gguf")
     with contextlib.ExitStack() as use, ThreadPoolExecutor() as pool:
         use.enter_context(in_use(region))
-        other = pool.submit(region.run, *serve(REBOOTED, "--copy-minutes", "3"), timeout=600)
+        other = pool.submit(serve_after_the_first, region)
         said = region.run(*SERVE, timeout=600, env={"FRUGAL_KEY": KEY}).stderr
         other.result()
         yield Landed(said, endpoint(region), use)
     region.run("llm-atc", "down", "--all", "--yes", check=False)
+
+
+def serve_after_the_first(region: SimulatedRegion) -> None:
+    """Two first launches of an account at once are in each other's way where SkyPilot makes its role there."""
+    wait_until(lambda: is_in(region, NAME, "running"), 300)
+    region.run(*serve(REBOOTED, "--copy-minutes", "3"), timeout=600)
 
 
 def endpoint(region: SimulatedRegion) -> dict[str, str]:
