@@ -78,7 +78,7 @@ def landed(
 
 
 def serve_after_the_first(region: SimulatedRegion) -> None:
-    """Two first launches of an account at once are in each other's way where SkyPilot makes its role there."""
+    """An account's first two launches, side by side, both make SkyPilot's role, and one then fails."""
     wait_until(lambda: is_in(region, NAME, "running"), 300)
     region.run(*serve(REBOOTED, "--copy-minutes", "3"), timeout=600)
 
