@@ -12,8 +12,10 @@ pytest_plugins = ["tests.cloud.fixtures", "tests.local_fixtures", "tests.source_
 REQUIRE = "LLM_ATC_REQUIRE_ALL"
 _skipped: list[str] = []
 
-# What a shell starts in the background ignores Ctrl-C, and so would the programs that tests send it to.
+# What a shell starts in the background ignores Ctrl-C, or with nohup a closed terminal, and so would the
+# programs that tests send these to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
