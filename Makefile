@@ -2,8 +2,8 @@
 PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen
-# Three at once on two cores: what launches machines waits most of its time.
-PYTEST_ARGS ?= -n 3 --dist loadfile
+# Two at once: three simulated regions with their engines do not fit in 24 GB of memory.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: help setup quickstart test check unit docs bench soak clean
 
