@@ -2,7 +2,6 @@
 PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen
-# Two at once: three simulated regions with their engines do not fit in 24 GB of memory.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: help setup quickstart test check unit docs bench soak clean

@@ -102,7 +102,8 @@ def cache_dir() -> Path:
     named = os.environ.get("LLM_ATC_TEST_CACHE")
     if named:
         return Path(named).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "llm-atc-tests"
+    # The whole path: processes of a session are known by the real path of what they have open.
+    return (Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-atc-tests").resolve()
 
 
 def install_host_tools() -> None:
