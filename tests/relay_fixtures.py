@@ -6,6 +6,8 @@ import asyncio
 import json
 import socket
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +20,7 @@ from llm_atc.relay.config import Address, Config, Limits
 from llm_atc.relay.server import Relay
 
 KEY, OTHER_KEY = "sk-atc-the-relays-key", "sk-atc-another-key"
+HELLO = [{"role": "user", "content": "Hello"}]
 ANYWHERE = Address(host="127.0.0.1", port=0)
 LAST_WORDS = {
     "silent": b"",
@@ -259,6 +262,21 @@ class Running:
     def work(self) -> list[Heard]:
         """What the engine heard besides the relay's own probing."""
         return [one for one in self.engine.heard if one.get("connection") != "close"]
+
+
+def ask(
+    relay: Running, path: str, key: str | None = KEY, method: str = "GET"
+) -> tuple[int, dict[str, str], bytes]:
+    """An answer's status, headers and body."""
+    made = urllib.request.Request(f"{relay.url}{path}", method=method)
+    if key:
+        made.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(made, timeout=10) as found:
+            return found.status, dict(found.headers), found.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, dict(error.headers), error.read()
 
 
 def read_all(client: socket.socket) -> bytes:

@@ -16,7 +16,7 @@ class Bucket:
         patience = Config(
             connect_timeout=10, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"}
         )
-        self._client: Any = boto3.client("s3", config=patience)
+        self._client: Any = boto3.Session().client("s3", config=patience)
         self._name = name
 
     def read(self, key: str) -> bytes | None:

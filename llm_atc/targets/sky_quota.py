@@ -52,8 +52,9 @@ def _ask(region: str, code: str) -> float | None:
     """vCPUs; None where the account may not ask, or nobody answers."""
     from sky.adaptors import aws
 
+    told = aws.botocore_exceptions()
     try:
         client = aws.client("service-quotas", region_name=region, **QUICK)
         return float(client.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
-    except Exception:  # noqa: BLE001  (whatever keeps the answer away, it is no reason against a launch)
+    except (told.BotoCoreError, told.ClientError, KeyError, TypeError, ValueError):
         return None

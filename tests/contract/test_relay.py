@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +17,17 @@ import pytest
 from llm_atc.access import Secret
 from tests.local_fixtures import eventually
 from tests.relay_fixtures import (
+    HELLO,
     KEY,
     OTHER_KEY,
     Engine,
     Running,
+    ask,
     read_all,
     relay_running,
     request,
     statuses,
 )
-
-HELLO = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -40,20 +38,6 @@ def relay(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 def client(relay: Running, key: str = KEY) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{relay.url}/v1", api_key=key, max_retries=0, timeout=20)
-
-
-def ask(
-    relay: Running, path: str, key: str | None = KEY, method: str = "GET"
-) -> tuple[int, dict[str, str], bytes]:
-    made = urllib.request.Request(f"{relay.url}{path}", method=method)
-    if key:
-        made.add_header("Authorization", f"Bearer {key}")
-    try:
-        with urllib.request.urlopen(made, timeout=10) as found:
-            return found.status, dict(found.headers), found.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, dict(error.headers), error.read()
 
 
 def metric(relay: Running, name: str) -> float:

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
-import urllib.error
-import urllib.request
 
 from llm_atc.relay.config import Address, Limits
 from tests.local_fixtures import eventually
 from tests.relay_fixtures import (
     KEY,
     Engine,
-    Running,
+    ask,
     read_all,
     relay_running,
     request,
     statuses,
 )
-
-HELLO = [{"role": "user", "content": "Hello"}]
-
-
-def ask(
-    relay: Running, path: str, key: str | None = KEY, method: str = "GET"
-) -> tuple[int, dict[str, str], bytes]:
-    made = urllib.request.Request(f"{relay.url}{path}", method=method)
-    if key:
-        made.add_header("Authorization", f"Bearer {key}")
-    try:
-        with urllib.request.urlopen(made, timeout=10) as found:
-            return found.status, dict(found.headers), found.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, dict(error.headers), error.read()
 
 
 def test_health_needs_no_key_and_waits_for_the_first_token() -> None:

@@ -19,12 +19,11 @@ from llm_atc.certificates import Certificate
 from llm_atc.errors import SecretMissing, UsageError
 from llm_atc.relay.config import Limits
 from llm_atc.relay.tls import read_tls
-from tests.relay_fixtures import KEY, Running, relay_running
+from tests.relay_fixtures import HELLO, KEY, Running, relay_running
 
 CERTIFICATE = Certificate.make("demo", datetime.now(UTC))
 OTHER = Certificate.make("demo", datetime.now(UTC))
 PACKED = {"TLS": CERTIFICATE.packed().reveal()}
-HELLO = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

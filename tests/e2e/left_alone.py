@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
-
-import psutil
 
 from tests.cloud.client import Instance, SimulatedRegion
 
@@ -22,20 +22,12 @@ def wait_until(holds: Callable[[], bool], seconds: float) -> float:
 
 
 def leave(region: SimulatedRegion) -> None:
-    """Kill all that the user runs: commands, and SkyPilot's API server with its workers.
-
-    A worker that has overwritten its environment, and has no file open just then, is known by its parent.
-    """
-    while owned := region.processes():
-        doomed: dict[int, psutil.Process] = {}
-        for pid in owned:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-                doomed |= {one.pid: one for one in (process, *process.children(recursive=True))}
-        for one in doomed.values():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        psutil.wait_procs(list(doomed.values()), timeout=5)
+    """Kill all that the user runs: commands, and SkyPilot's API server with its workers."""
+    while pids := region.processes():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
 
 
 def machine_of(region: SimulatedRegion, name: str) -> Instance | None:

@@ -159,5 +159,5 @@ def test_an_engine_that_cannot_start_is_told_with_its_cause_and_what_it_costs(
     assert "The context asked for is longer than the model's own." in said
     assert "The machine of servecluster is still running and costs $" in said
     assert "llm-atc down servecluster" in said
-    assert len(said.splitlines()) < 24  # one screen
+    assert len(said.splitlines()) < 24, said  # one screen
     assert status(region)["state"] == "failed"

@@ -6,6 +6,7 @@ What a machine was sold as decides the engine's options there; the engine's own 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_the_cheapest_that_fits_is_launched(region: SimulatedRegion, source: str
     assert "The cheapest on which it fits: L4:1 on aws/us-east-1 (g6.xlarge) for $0.80 an hour." in said
     assert "Verdict will start" in said
     assert "Machine aws/us-east-1 L4:1 g6.xlarge for $0.80 an hour ($19.32 a day)" in said
-    assert "Prices read 0 min ago" in said
+    assert re.search(r"Prices read \d+ min ago", said)
     assert "L4:1 aws/us-east-1 g6.xlarge on demand 0.80 yes 2048" in said
     (machine,) = region.instances()
     assert (machine.instance_type, machine.zone[:-1]) == ("g6.xlarge", "us-east-1")

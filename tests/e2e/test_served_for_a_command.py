@@ -23,6 +23,7 @@ from tests.local_fixtures import Told, eventually
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PROGRAM = "LLM_ATC_LLAMA_CPP_EXECUTABLE"
+GREEDY = ("--temperature", "0")
 HEARD = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
 COMMAND = (sys.executable, "-c", f"{HEARD} from llm_atc.cli.main import run; run()")
 
@@ -113,7 +114,7 @@ def script(path: Path, text: str) -> str:
 
 
 def test_a_chat_serves_its_model_and_takes_it_down_again(user: User) -> None:
-    answer = json.loads(user.run("chat", "./tiny.gguf", "--serve", "--max-tokens", "5", "--json"))
+    answer = json.loads(user.run("chat", "./tiny.gguf", "--serve", *GREEDY, "--max-tokens", "5", "--json"))
     assert (answer["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 5)
     user.check_nothing_is_left()
 
@@ -171,7 +172,7 @@ def one(user: User) -> str:
 def test_what_runs_is_used_and_left_running(user: User, one: str) -> None:
     there = str(user.folder / "tiny" / ".." / "tiny.gguf")
     for words in [(), (there, "--serve", "-c", one)]:
-        answer = json.loads(user.run("chat", *words, "--max-tokens", "2", "--json"))
+        answer = json.loads(user.run("chat", *words, *GREEDY, "--max-tokens", "2", "--json"))
         assert answer["usage"]["completion_tokens"] == 2
     said = user.run("chat", "./other.gguf", "--serve", "-c", one, code=1)
     assert "Error: one is a deployment of tiny.gguf already." in said
@@ -183,7 +184,7 @@ def test_what_is_stopped_is_started_if_asked_and_stopped_again(user: User, one: 
     stopped = "Error: one has no endpoint now: it is not running.\nTry: llm-atc start one\n"
     assert user.run("chat", one, code=1) == stopped
     (user.folder / "in.jsonl").write_text('{"prompt": "hi"}\n')
-    answers = user.run("generate", one, "--serve", "-i", "in.jsonl", "-o", "-", "--max-tokens", "2")
+    answers = user.run("generate", one, "--serve", "-i", "in.jsonl", "-o", "-", *GREEDY, "--max-tokens", "2")
     assert json.loads(answers)["response"]["status_code"] == 200
     assert user.states() == {"one": "stopped"}
 
