@@ -15,7 +15,7 @@ from tests.cloud.client import SimulatedRegion
 from tests.e2e.conftest import GATED, OPEN, TOKEN
 from tests.hub import Hub
 
-pytestmark = [pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.timeout(1200)]
 
 NAME = "servecluster"
 ON_GCP = ("--accelerator", "A100:1", "-c", NAME, "--cloud", "gcp", "--region", "asia-southeast1")
@@ -153,7 +153,7 @@ def test_an_engine_that_cannot_start_is_told_with_its_cause_and_what_it_costs(
 ) -> None:
     words = ("llm-atc", "serve", "--name", OPEN, *ON_GCP, "-e", f"HF_ENDPOINT={hub.url}")
     too_long = ("--force", "--", "--max-model-len", "999999")
-    failed = region.run(*words, *too_long, env={"HF_ENDPOINT": hub.url}, check=False, timeout=600)
+    failed = region.run(*words, *too_long, env={"HF_ENDPOINT": hub.url}, check=False, timeout=900)
     said = failed.stderr
     assert failed.returncode == 1
     assert "The context asked for is longer than the model's own." in said
