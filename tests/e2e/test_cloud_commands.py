@@ -160,4 +160,5 @@ def test_an_engine_that_cannot_start_is_told_with_its_cause_and_what_it_costs(
     assert "The machine of servecluster is still running and costs $" in said
     assert "llm-atc down servecluster" in said
     assert len(said.splitlines()) < 24, said  # one screen
-    assert status(region)["state"] == "failed"
+    # It stops by itself within minutes, which may have begun.
+    assert status(region)["state"] in ("failed", "stopping", "stopped")
