@@ -56,5 +56,5 @@ def _ask(region: str, code: str) -> float | None:
     try:
         client = aws.client("service-quotas", region_name=region, **QUICK)
         return float(client.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
-    except (told.BotoCoreError, told.ClientError, KeyError, TypeError, ValueError):
+    except (told.BotoCoreError, told.ClientError, OSError, KeyError, TypeError, ValueError):
         return None

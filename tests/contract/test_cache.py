@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import huggingface_hub
 import pytest
 
@@ -16,7 +17,7 @@ from llm_atc.cache import compiled, weights
 from llm_atc.cache.bucket import Bucket
 from llm_atc.cache.config import Config, read_config
 from tests.hub import Hub
-from tests.source_fixtures import S3Place, use_aws
+from tests.source_fixtures import S3Place, closed_port, use_aws
 
 MODEL = "me/tiny"
 
@@ -72,6 +73,17 @@ def test_the_next_machine_gets_every_weight_without_the_hub(
     for path in model_directory.iterdir():
         assert (Path(loaded) / path.name).read_bytes() == path.read_bytes()
     assert weights.take(bucket, there.weights, there.snapshot) == (0, 0), "what is here is not taken again"
+
+
+def test_the_bucket_is_asked_where_the_configuration_says_now(
+    s3_place: S3Place, own_environment: Path, moto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_aws(own_environment, closed_port())
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session())
+    boto3.client("s3").close()  # boto3's own session has read the configuration now
+    use_aws(own_environment, moto_url)
+    s3_place.put("here", b"")
+    assert Bucket(s3_place.name).has("here")
 
 
 def test_an_upload_that_was_interrupted_is_never_used(
