@@ -3,7 +3,8 @@
 `llm-atc serve --cloud local`, from the command to its return, against the very command that `--dry-run`
 prints, started by itself and asked every POLL seconds until it has answered once. Both take turns; the first
 round warms caches and does not count. Each engine is asked with the examples' tiny model, so that what
-llm-atc adds shows, and with one of two gigabytes: random weights, written for the run and removed after it.
+llm-atc adds shows, and with larger ones of random weights, written for the run and removed after it. They are
+in memory already when the engine starts, unless the case says *from disk*, as after a boot.
 """
 
 from __future__ import annotations
@@ -36,8 +37,16 @@ from tests.fakes import FakeReporter
 
 POLL = 0.02
 PATIENCE = 600
-LARGE = Sizes(hidden=2048, layers=8, heads=16, key_value_heads=4, intermediate=8192)
-CASES = ("vLLM, tiny", "vLLM, 2 GB", "llama-server, tiny", "llama-server, 2 GB")
+SIZES = {
+    "tiny": Sizes(),
+    "2 GB": Sizes(hidden=2048, layers=8, heads=16, key_value_heads=4, intermediate=8192),
+    "8 GB": Sizes(hidden=2048, layers=33, heads=16, key_value_heads=4, intermediate=8192),
+}
+FROM_DISK = " from disk"
+CASES = (
+    *("vLLM, tiny", "vLLM, 2 GB"),
+    *("llama-server, tiny", "llama-server, 2 GB", "llama-server, 8 GB from disk"),
+)
 OPTIONS = {"vLLM": ["--kv-cache-memory-bytes", "268435456"], "llama-server": ["--ctx-size", "2048"]}
 
 
@@ -50,9 +59,13 @@ def prepared(folder: Path, chosen: list[str]) -> tuple[dict[str, str], dict[str,
     home = folder / "home"
     home.mkdir()
     home.joinpath("engines").symlink_to(root / "engines")
-    for size in {file_of(case).removesuffix(".gguf") for case in chosen}:
-        make(folder / size, sizes=Sizes() if size == "tiny" else LARGE)
-        make_gguf(folder / size, folder / f"{size}.gguf")
+    for case in chosen:
+        file = folder / file_of(case)
+        checkpoint = file.with_suffix("")
+        if not checkpoint.exists():
+            make(checkpoint, sizes=SIZES[size_of(case)])
+        if not file.exists():
+            make_gguf(checkpoint, file)
     path = os.pathsep.join(map(str, [Path(sys.executable).parent, *programs, os.environ["PATH"]]))
     unwanted = ("LLM_ATC_", "VIRTUAL_ENV", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
@@ -62,9 +75,19 @@ def prepared(folder: Path, chosen: list[str]) -> tuple[dict[str, str], dict[str,
 
 def file_of(case: str) -> str:
     """What the case serves: a folder for vLLM, a file for llama-server."""
-    engine, words = case.split(", ")
-    size = words.replace(" ", "-")
-    return size if engine == "vLLM" else f"{size}.gguf"
+    name = size_of(case).replace(" ", "-")
+    return name if case.startswith("vLLM") else f"{name}.gguf"
+
+
+def size_of(case: str) -> str:
+    return case.split(", ")[1].removesuffix(FROM_DISK)
+
+
+def forget(file: Path) -> None:
+    """Have the system drop what it keeps of the file in memory."""
+    with file.open("rb") as opened:
+        os.fdatasync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def serve_line(model: Path, port: int, options: list[str], *more: str) -> list[str]:
@@ -159,6 +182,8 @@ def measure(rounds: int, chosen: list[str]) -> dict[str, dict[str, Any]]:
             options = OPTIONS[case.split(", ")[0]]
             for number in range(rounds + 1):
                 for start in (with_llm_atc, bare) if number % 2 else (bare, with_llm_atc):
+                    if case.endswith(FROM_DISK):
+                        forget(models[case])
                     for what, seconds in start(models[case], options, environment).items():
                         print(f"{case:20}{what:10}{seconds:8.2f} s", file=sys.stderr)
                         if number:

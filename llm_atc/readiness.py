@@ -18,8 +18,9 @@ from llm_atc.plan.progress import Stage, stage_of
 from llm_atc.ports import Clock, EngineState, MachineState, Observation, Probe, Reporter, Target
 
 OBSERVE_EVERY = 5.0
-# The wait between two questions grows with the wait so far: readiness is told a two-hundredth too late.
-ASK_MOST, ASK_LEAST, ASK_SHARE = 0.5, 0.03, 0.005
+# The wait between two questions grows with the wait so far: readiness is told a hundredth too late at most,
+# and an engine that starts on few cores has them for itself.
+ASK_MOST, ASK_LEAST, ASK_SHARE = 0.5, 0.03, 0.01
 REFUSALS = 3
 # Each of eight processes may print a traceback of fifty lines after the line that decides.
 LOG_LINES = 2000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 
 import httptools
@@ -13,7 +14,9 @@ from llm_atc.relay.config import Address
 
 HEALTH_SECONDS = 5.0
 ANSWER_SECONDS = 120.0
-STARTING_PAUSE, READY_PAUSE = 0.05, 2.0
+# While the engine starts, the pause between two questions grows with the time that it has taken so far.
+PAUSE_LEAST, PAUSE_MOST, PAUSE_SHARE = 0.02, 0.5, 0.005
+READY_PAUSE = 2.0
 STRIKES = 3
 MAX_ANSWER = 8 * 2**20
 _CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
@@ -86,8 +89,10 @@ class Probe:
     async def watch(self) -> None:
         """Forever: wait until the engine works, and then until it no longer does."""
         while True:
+            begun = time.monotonic()
             while not (await self._healthy() and await self._works()):
-                await asyncio.sleep(STARTING_PAUSE)
+                taken = time.monotonic() - begun
+                await asyncio.sleep(min(PAUSE_MOST, max(PAUSE_LEAST, PAUSE_SHARE * taken)))
             self._tell(True)
             strikes = 0
             while strikes < STRIKES:

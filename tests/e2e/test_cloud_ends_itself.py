@@ -262,6 +262,27 @@ def test_what_is_killed_on_the_machine_is_started_again(
     assert pid_of(region, program) not in ("", pid)
 
 
+def test_an_engine_that_the_kernel_kills_for_want_of_memory_is_started_again(
+    region: SimulatedRegion, started: dict[str, str]
+) -> None:
+    if not Path("/sys/fs/cgroup/memory").is_dir():
+        pytest.skip("taking the engine's memory away needs control groups of version 1")
+    pid = pid_of(region, "llama-server")
+    group = "/tmp/memory/engine"
+    take_away = (
+        f"mkdir /tmp/memory && sudo mount -t cgroup -o memory none /tmp/memory && sudo mkdir {group} && "
+        f"echo 0 | sudo tee {group}/memory.limit_in_bytes && echo {pid} | sudo tee {group}/cgroup.procs"
+    )
+    region.ssh(NAME, take_away)
+    try:
+        # The next page that it asks for is one too many.
+        wait_until(lambda: answers(started) and pid_of(region, "llama-server") not in ("", pid), 120)
+    finally:
+        region.ssh(NAME, f"sudo rmdir {group}", check=False)
+    said = region.run("llm-atc", "logs", NAME).stdout
+    assert "the engine was killed by the system, because memory ran out (code -9)" in said
+
+
 def test_an_engine_that_hangs_is_started_again_also_when_the_disk_is_full(
     region: SimulatedRegion, started: dict[str, str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -95,10 +96,12 @@ def told(
         {"name": name, "folder": str(stored / slug(name)), "config": config(name, 0), "memory": MEMORY}
         for name in STORED
     ]
-    requests = tmp_path_factory.mktemp("probe") / "requests.json"
+    folder = tmp_path_factory.mktemp("probe")
+    requests = folder / "requests.json"
     requests.write_text(json.dumps(asked))
     python = Path(real_engines.ensure(vllm.CPU_PIN, Told())).with_name("python")
-    done = subprocess.run([python, PROBE, requests], capture_output=True, text=True, check=False)
+    environ = os.environ | {"TMPDIR": str(folder)}
+    done = subprocess.run([python, PROBE, requests], env=environ, capture_output=True, text=True, check=False)
     lines = re.findall(r"^PROBE (.*)$", done.stdout, re.MULTILINE)
     found = {one["name"]: one for one in map(json.loads, lines)}
     assert len(found) == len(asked), done.stderr[-4000:]
