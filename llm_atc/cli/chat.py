@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llm_atc.cli.options import AsJson, Invocation, Timeout, Yes
+from llm_atc.cli.options import AsJson, Invocation, Timeout, Yes, invocation_of
 from llm_atc.cli.request import NOTHING_TYPED, Typed, takes_request, with_model
 from llm_atc.cli.request import ask as ask_request
 from llm_atc.cli.serve import open_world
@@ -76,7 +76,7 @@ def chat(
     if as_json and sys.stdin.isatty():
         raise UsageError("--json is for a pipe.", hint="echo hi | llm-atc chat NAME --json")
     parameters = _parameters(typed)
-    invocation = context.obj if isinstance(context.obj, Invocation) else Invocation()
+    invocation = invocation_of(context)
     try:
         with ExitStack() as ends:
             box = ends.enter_context(_tools(enable_mcp, mcp_config))

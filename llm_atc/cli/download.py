@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llm_atc.cli.checkpoints import shown, size_text
-from llm_atc.cli.options import AsJson, Yes, asking
+from llm_atc.cli.options import AsJson, Yes, asking, invocation_of
 
 if TYPE_CHECKING:
     from llm_atc.plan.model import ModelSpec
@@ -27,6 +25,7 @@ models_app = typer.Typer(
 
 
 def download(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -65,9 +64,7 @@ def download(
                 told=_tell_choice,
             )
     except KeyboardInterrupt:
-        show_error(
-            Interrupted("Interrupted. What has come stays.", hint=shlex.join(["llm-atc", *sys.argv[1:]]))
-        )
+        show_error(Interrupted("Interrupted. What has come stays.", hint=invocation_of(context).again()))
         # Threads may wait long for a server that is silent, and Python would wait for them; every byte that
         # has come is on the disk.
         os._exit(Interrupted.exit_code)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_atc.cli.options import AsJson, Yes
+from llm_atc.cli.options import AsJson, Yes, invocation_of
 
 if TYPE_CHECKING:
     from llm_atc.batch.asking import Endpoint
     from llm_atc.batch.job import Job, Tally
     from llm_atc.launcher import Endpoint as Found
+
+Again = Callable[..., str]
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 SECONDS_A_LINE = 10.0
@@ -29,6 +29,7 @@ Penalty = Annotated[float | None, Option(min=-2, max=2, help="For requests that 
 
 
 def generate(
+    context: typer.Context,
     target: Annotated[
         str, typer.Argument(metavar="NAME|URL", help="A deployment, or any endpoint.", show_default=False)
     ],
@@ -93,14 +94,15 @@ def generate(
         retries=retries,
         retry_failed=retry_failed,
     )
+    again = invocation_of(context).again
     with ExitStack() as ends:
         if serve:
             endpoint, served = ends.enter_context(_served(target, timeout, yes=yes))
         else:
             endpoint, served = _endpoint(target, api_key, timeout)
         named = replace(job, defaults=replace(defaults, model=model or served))
-        tally = _run(named, endpoint)
-    _tell(named, tally, as_json=as_json)
+        tally = _run(named, endpoint, again)
+    _tell(named, tally, again, as_json=as_json)
 
 
 def _not_the_same(source: Path, output: Path) -> tuple[Path, Path]:
@@ -161,7 +163,7 @@ def _served(model: str, timeout: float, *, yes: bool) -> Iterator[tuple[Endpoint
         yield _of(found, timeout), found.model
 
 
-def _run(job: Job, endpoint: Endpoint) -> Tally:
+def _run(job: Job, endpoint: Endpoint, again: Again) -> Tally:
     from llm_atc.batch import job as batch
     from llm_atc.errors import Interrupted
 
@@ -170,15 +172,10 @@ def _run(job: Job, endpoint: Endpoint) -> Tally:
             return batch.run(job, endpoint, tell)
     except KeyboardInterrupt as error:
         kept = "" if job.output is None else f" What is answered stands in {job.output}."
-        raise Interrupted(f"Interrupted.{kept}", hint=None if job.output is None else _again()) from error
+        raise Interrupted(f"Interrupted.{kept}", hint=None if job.output is None else again()) from error
 
 
-def _again(*more: str) -> str:
-    """The command that goes on: this one."""
-    return shlex.join(["llm-atc", *sys.argv[1:], *(word for word in more if word not in sys.argv)])
-
-
-def _tell(job: Job, tally: Tally, *, as_json: bool) -> None:
+def _tell(job: Job, tally: Tally, again: Again, *, as_json: bool) -> None:
     from llm_atc.cli import output
     from llm_atc.errors import BatchError
 
@@ -194,7 +191,7 @@ def _tell(job: Job, tally: Tally, *, as_json: bool) -> None:
     if tally.failed:
         raise BatchError(
             f"{tally.failed} of {every} lines failed.",
-            hint=None if job.output is None else _again("--retry-failed"),
+            hint=None if job.output is None else again("--retry-failed"),
         )
 
 

@@ -88,13 +88,16 @@ def main(
 def run(argv: Sequence[str] | None = None) -> None:
     """The entry point: what follows `--` goes to the engine, the rest is parsed; errors become exit codes."""
     words = list(sys.argv[1:] if argv is None else argv)
+    typed = tuple(words)
+    # SkyPilot keeps the command line with each of its requests, and reports it: a secret may stand there.
+    sys.argv[1:] = words[:1]
     engine_args: tuple[str, ...] = ()
     if "--" in words and words[:1] in (["serve"], ["chat"], ["plan"]):
         cut = words.index("--")
         words, engine_args = words[:cut], tuple(words[cut + 1 :])
     command = typer.main.get_command(app(words[0] if words else None))
     try:
-        command.main(args=words, prog_name="llm-atc", obj=Invocation(engine_args=engine_args))
+        command.main(args=words, prog_name="llm-atc", obj=Invocation(words=typed, engine_args=engine_args))
     except AtcError as error:
         from llm_atc.cli.request import laid_at_its_source
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,19 @@ from llm_atc.errors import Declined
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """What stands on the command line beside options: `engine_args` are the words after `--`."""
+    """What stands on the command line: `words` are all of it, `engine_args` those after `--`."""
 
+    words: tuple[str, ...] = ()
     engine_args: tuple[str, ...] = ()
+
+    def again(self, *more: str) -> str:
+        """The command that goes on: this one, with these words too."""
+        return shlex.join(["llm-atc", *self.words, *(word for word in more if word not in self.words)])
+
+
+def invocation_of(context: typer.Context) -> Invocation:
+    """What `main.run` has put down for the commands."""
+    return context.obj if isinstance(context.obj, Invocation) else Invocation()
 
 
 Names = Annotated[list[str] | None, typer.Argument(help="One deployment, or several.", show_default=False)]

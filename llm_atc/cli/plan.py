@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llm_atc.cli.options import AsJson, Invocation
+from llm_atc.cli.options import AsJson, invocation_of
 from llm_atc.cli.request import NOTHING_TYPED, Typed, ask, takes_request, with_model
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def plan(
     from llm_atc.cli.serve import open_world, text_of
     from llm_atc.outlook import look
 
-    invocation = context.obj if isinstance(context.obj, Invocation) else Invocation()
+    invocation = invocation_of(context)
     request = ask(with_model(typed, positional), invocation.engine_args).request
     world = open_world()
     found = look(world, request, ask=False)

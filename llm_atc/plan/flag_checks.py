@@ -49,6 +49,11 @@ def check_flags(request: Request) -> None:
             f"{min(taken)} is a variable that llm-atc sets itself.",
             hint="its flags: --name, --port, --api-key",
         )
+    if request.served_model_name is not None and not request.served_model_name.isprintable():
+        raise UsageError(
+            f"--served-model-name {request.served_model_name!r} has letters that cannot be shown.",
+            hint="--served-model-name my-model",
+        )
     if request.num_nodes < 1:
         raise UsageError(
             f"--num-nodes {request.num_nodes} is not a number of machines.", hint="--num-nodes 1"

@@ -16,6 +16,7 @@ from llm_atc.plan.engine import EngineName, Machine, Pin
 from llm_atc.plan.flag_checks import check_flags
 from llm_atc.plan.generation import relay_words
 from llm_atc.plan.model import Format, ModelSpec, Where
+from llm_atc.plan.mounted import check_brought
 from llm_atc.plan.offers import Choice
 from llm_atc.plan.picking import Picked
 from llm_atc.plan.placement import TLS_VARIABLE, gpus_of, listen_words, own_executable, there
@@ -115,6 +116,7 @@ def make_plan(
     if request.served_model_name is not None:
         model = replace(model, ref=replace(model.ref, name=request.served_model_name))
     asked, files = there(request.inference, name) if machine is None else (request.inference, ())
+    check_brought(request, model, files)
     common = inference.words(asked, engine)
     match engine:
         case EngineName.VLLM:

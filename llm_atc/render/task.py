@@ -173,11 +173,16 @@ def document(plan: Plan, filled: Task, version: str) -> str:
     for name in plan.secret_names:
         words += ["--secret", name]
     lines = [
-        f"# {plan.model.ref.name} on {plan.engine} {plan.pin.version}, rendered by llm-atc {version} "
+        f"{plan.model.ref.name} on {plan.engine} {plan.pin.version}, rendered by llm-atc {version} "
         f"for SkyPilot {SKYPILOT}. Launch it with:",
-        f"#   {shlex.join(words)}",
+        f"  {shlex.join(words)}",
     ]
     if plan.secret_names:
-        lines.append("# Each secret's value is then taken from your environment; none is written here.")
-    lines += [f"# Note: {note}" for note in plan.notes]
-    return "\n".join(lines) + "\n" + dump(filled)
+        lines.append("Each secret's value is then taken from your environment; none is written here.")
+    lines += [f"Note: {note}" for note in plan.notes]
+    return "".join(f"# {_one_line(line)}\n" for line in lines) + dump(filled)
+
+
+def _one_line(text: str) -> str:
+    """The text as a comment can hold it: whatever would end the line, or the file, is a blank."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 import subprocess
@@ -210,6 +211,19 @@ def test_a_killed_processs_hold_is_taken_over(store: Database, file: Path) -> No
             found = store.get("demo")
             assert found is not None
             assert found.busy == f"`llm-atc down` is at work (process {os.getpid()})"
+
+
+def test_what_a_command_of_another_host_left_behind_holds_nothing(store: Database, file: Path) -> None:
+    holds = file.parent / "holds"
+    holds.mkdir(exist_ok=True)
+    holds.joinpath("demo").write_text(json.dumps({"verb": "serve", "pid": 1, "host": "a-container-of-before"}))
+    store.save(a_plan(), 1.0)
+    kept = store.get("demo")
+    assert kept is not None
+    assert kept.busy is None
+    with store.working("demo", "down"):
+        assert [left.name for left in holds.iterdir()] == ["demo"]
+    assert not list(holds.iterdir())
 
 
 def test_a_killed_process_that_nobody_waited_for_holds_nothing(store: Database, file: Path) -> None:
