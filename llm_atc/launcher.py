@@ -30,7 +30,7 @@ from llm_atc.ports import (
 )
 from llm_atc.reaching import reached
 from llm_atc.readiness import wait_until_ready
-from llm_atc.recording import recorded
+from llm_atc.recording import recorded, remember
 from llm_atc.states import State, state_of
 
 Confirm = Callable[[str], None]
@@ -113,11 +113,10 @@ def serve(
             quote = priced(decided, world.cloud.quote(decided))
             show(found, quote)
             order(offer(decided, quote))
-        world.store.save(decided, world.clock.now())
-        world.vault.put(decided.name, secrets)
+        put_back = remember(world, decided, secrets)
         world.tunnels.forget(decided.name)
         with recorded(world, decided, "serve", report) as told:
-            left = _launch(world, decided, secrets, told, timeout=timeout)
+            left = _launch(world, decided, secrets, told, timeout=timeout, failed=put_back)
             if until is not Until.SUBMITTED:
                 _wait(world, decided, secrets, told, timeout=left, until=until)
     return status_of(world, decided.name)
@@ -171,11 +170,11 @@ def _launch(
     report: Reporter,
     *,
     timeout: float,
-    forget: bool = True,
+    failed: Callable[[Observation], None] = lambda left: None,
 ) -> float:
     """Launch, and return how many seconds of `timeout` are left.
 
-    Whatever goes wrong, with `forget` nothing stays remembered that is not there.
+    Whatever goes wrong, `failed` is told how the machine is seen then.
     """
     begun = world.clock.now()
     target = world.target(decided)
@@ -184,9 +183,7 @@ def _launch(
         target.launch(decided, secrets, report, timeout=timeout)
     except (AtcError, KeyboardInterrupt) as error:
         left = last_look(target, decided.name)
-        if forget and left.machine is MachineState.ABSENT:
-            world.vault.erase(decided.name)
-            world.store.forget(decided.name)
+        failed(left)
         if isinstance(error, AtcError):
             raise with_bill(error, decided, left) from error
         raise interrupted(decided, left) from error
@@ -308,7 +305,13 @@ def stop(world: World, name: str, report: Reporter) -> Status:
     decided = find(world, name).plan
     with world.store.working(name, "stop"):
         world.target(decided).stop(name, report)
-    return status_of(world, name)
+    now = status_of(world, name)
+    if now.state is State.GONE:
+        raise DeploymentError(
+            f"{name} has no machine that could be stopped: it is gone.",
+            hint=f"llm-atc start {name}   (or: llm-atc down {name})",
+        )
+    return now
 
 
 def start(
@@ -339,7 +342,7 @@ def restart(
         world.store.save(decided, world.clock.now())
         world.vault.put(name, secrets)
         with recorded(world, decided, "start", report) as told:
-            left = _launch(world, decided, secrets, told, timeout=timeout, forget=False)
+            left = _launch(world, decided, secrets, told, timeout=timeout)
             if until is not Until.SUBMITTED:
                 _wait(world, decided, secrets, told, timeout=left, until=until)
     return status_of(world, name)

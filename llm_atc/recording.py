@@ -1,14 +1,14 @@
-"""A reporter that also keeps when each stage began, so that the next launch can tell how long it may take."""
+"""What is put down of a launch: the plan with its secrets, and how long each stage took."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import ORDER, Stage
 from llm_atc.plan.timeline import Launch, likeness, spans_of, usual
-from llm_atc.ports import Clock, Reporter, World
+from llm_atc.ports import Clock, MachineState, Observation, Reporter, Secrets, World
 
 
 class Recorder:
@@ -55,3 +55,25 @@ def recorded(world: World, plan: Plan, verb: str, report: Reporter) -> Iterator[
                     ready=ready,
                 )
             )
+
+
+def remember(world: World, plan: Plan, secrets: Secrets) -> Callable[[Observation], None]:
+    """Remember what is to be launched; what is returned undoes that, where the launch failed.
+
+    Then what was there before is remembered, so that `start` brings that back with its keys; of a new name it
+    is nothing, unless a machine is left.
+    """
+    name = plan.name
+    known, kept = world.store.get(name), world.vault.get(name)
+    world.store.save(plan, world.clock.now())
+    world.vault.put(name, secrets)
+
+    def put_back(left: Observation) -> None:
+        if known is not None:
+            world.store.save(known.plan, known.started)
+            world.vault.put(name, kept)
+        elif left.machine is MachineState.ABSENT:
+            world.vault.erase(name)
+            world.store.forget(name)
+
+    return put_back

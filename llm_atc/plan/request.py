@@ -161,6 +161,11 @@ def check_name(name: str) -> str:
     return name
 
 
+def on_cloud(name: str) -> str:
+    """The form in which clouds know a cluster, but for what SkyPilot adds at its end."""
+    return re.sub(r"[._]", "-", name).lower()
+
+
 def name_for(model: str) -> str:
     """A deployment's name made from the model's: `Qwen/Qwen3-0.6B` becomes `qwen3-0.6b`."""
     last = model.rstrip("/").rsplit("/", 1)[-1].lower()

@@ -7,6 +7,7 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from llm_atc.errors import ApiServerUnreachable, AtcError, CloudError, CloudNotReady, ProvisionFailed
@@ -104,7 +105,20 @@ def _quiet_stdout() -> _Stdout:
             sys.stdout = _stdout
             with _stdout.to(None):
                 import sky  # noqa: F401
+
+                _close_to_others()
     return _stdout
+
+
+def _close_to_others() -> None:
+    """SkyPilot's API server keeps each launch for a day, with its secrets' values, in a file that others on
+    this machine may read: nobody but its user gets into its folder."""
+    from sky.server import constants
+
+    folder = Path(constants.API_SERVER_REQUEST_DB_PATH).expanduser().parent
+    with contextlib.suppress(OSError):  # the server is another user's, or elsewhere
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
 
 
 @contextlib.contextmanager
@@ -113,25 +127,39 @@ def sky_quiet(report: Reporter | None = None) -> Iterator[Any]:
     with _quiet_stdout().to(report):
         import sky
 
-        try:
+        with translated():
             yield sky
-        except (AtcError, KeyboardInterrupt):
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """SkyPilot's errors in our words."""
+    try:
+        yield
+    except (AtcError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        ours = translate(error)
+        if ours is None:
             raise
-        except Exception as error:
-            translated = translate(error)
-            if translated is None:
-                raise
-            raise translated from error
+        raise ours from error
 
 
 def translate(error: Exception) -> AtcError | None:
     """SkyPilot's error in our words; None for one that is our own bug."""
+    from requests.exceptions import RequestException
     from sky import exceptions
+    from urllib3.exceptions import HTTPError
 
     text = first_line(error)
     table: tuple[tuple[tuple[type[BaseException], ...], Callable[[], AtcError]], ...] = (
         (
-            (exceptions.ApiServerConnectionError, exceptions.ApiServerAuthenticationError),
+            (
+                exceptions.ApiServerConnectionError,
+                exceptions.ApiServerAuthenticationError,
+                RequestException,  # the server ended, or went silent, in the middle of an answer
+                HTTPError,
+            ),
             lambda: ApiServerUnreachable(f"SkyPilot's API server does not answer: {text}", hint=START_API),
         ),
         (

@@ -13,8 +13,9 @@ from llm_atc.plan.diagnosis import clean
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.quota import Allowance
+from llm_atc.plan.request import on_cloud
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
-from llm_atc.targets.sky_client import LineStream, sky_quiet
+from llm_atc.targets.sky_client import LineStream, sky_quiet, translated
 from llm_atc.targets.sky_launch import Launch
 from llm_atc.targets.sky_offers import best_offer, hourly_cost, usable_clouds
 from llm_atc.targets.sky_quota import allowances
@@ -36,6 +37,7 @@ class SkyVm:
     def launch(self, plan: Plan, secrets: Secrets, report: Reporter, *, timeout: float = 3600) -> None:
         report.stage(Stage.PROVISION)
         with sky_quiet(report) as sky:
+            _check_no_twin(sky, plan.name)
             Launch(sky, plan, yaml.safe_load(self._document(plan)), report, timeout).run(secrets)
 
     def extend(self, plan: Plan) -> None:
@@ -100,7 +102,7 @@ class SkyVm:
         )
 
     def _job(self, sky: Any, name: str) -> tuple[EngineState, str | None]:
-        jobs = [job for job in self._jobs(sky, name) if job.job_name == name]
+        jobs = self._jobs(sky, name)
         if not jobs:
             return EngineState.NONE, None
         status = max(jobs, key=lambda job: job.job_id).status
@@ -113,11 +115,13 @@ class SkyVm:
         return EngineState.STARTING, status.value
 
     def _jobs(self, sky: Any, name: str) -> list[Any]:
-        found: list[Any] = sky.get(sky.queue(name, skip_finished=False, all_users=True))
-        return found
+        """The engine's jobs, and none of the user's own, or of those that bring the keeper new limits."""
+        jobs = sky.get(sky.queue(name, skip_finished=False, all_users=True))
+        return [job for job in jobs if job.job_name == name]
 
     def stop(self, name: str, report: Reporter) -> None:
         with sky_quiet(report) as sky:
+            _cancel_launches(sky, name)
             try:
                 sky.stream_and_get(sky.stop(name), output_stream=LineStream(report))
             except sky.exceptions.ClusterDoesNotExist:
@@ -125,9 +129,7 @@ class SkyVm:
 
     def down(self, name: str, report: Reporter) -> None:
         with sky_quiet(report) as sky:
-            launches = _launches(sky, name)
-            if launches:
-                sky.get(sky.api_cancel(launches, silent=True))
+            _cancel_launches(sky, name)
             try:
                 sky.stream_and_get(sky.down(name), output_stream=LineStream(report))
             except (sky.exceptions.ClusterDoesNotExist, sky.exceptions.NoClusterLaunchedError):
@@ -146,11 +148,12 @@ class SkyVm:
                 return
             chunks = sky.tail_logs(name, max(jobs), follow=follow, tail=lines or 0, preload_content=False)
         rest = ""
-        for chunk in chunks:
-            if chunk is None:
-                break
-            *whole, rest = (rest + chunk).split("\n")
-            yield from (clean(line) for line in whole)
+        with translated():  # and not `sky_quiet`: what is said between two lines is not SkyPilot's
+            for chunk in chunks:
+                if chunk is None:
+                    break
+                *whole, rest = (rest + chunk).split("\n")
+                yield from (clean(line) for line in whole)
         if rest:
             yield clean(rest)
 
@@ -183,6 +186,28 @@ def _launches(sky: Any, name: str) -> list[str]:
         and request.status in _LIVE_REQUESTS
         and request.name.rsplit(".", 1)[-1] in ("launch", "start")
     ]
+
+
+def _cancel_launches(sky: Any, name: str) -> None:
+    """End what brings this cluster up now, or it would be up again afterwards."""
+    launches = _launches(sky, name)
+    if launches:
+        sky.get(sky.api_cancel(launches, silent=True))
+
+
+def _check_no_twin(sky: Any, name: str) -> None:
+    """Clouds know a cluster by a name in small letters, without `.` and `_`: two of one form are one machine.
+
+    Raises DeploymentError when another one's name has the form of this one's.
+    """
+    names = [record.name for record in sky.get(sky.status(all_users=True))]
+    twin = next((other for other in names if other != name and on_cloud(other) == on_cloud(name)), None)
+    if twin is not None:
+        raise DeploymentError(
+            f"{name} and {twin}, which is there already, would be one machine: a cloud cannot tell the names "
+            "apart.",
+            hint=f"take another name with -c   (or: llm-atc down {twin})",
+        )
 
 
 def _hourly(handle: Any) -> float | None:

@@ -216,7 +216,9 @@ def test_a_killed_processs_hold_is_taken_over(store: Database, file: Path) -> No
 def test_what_a_command_of_another_host_left_behind_holds_nothing(store: Database, file: Path) -> None:
     holds = file.parent / "holds"
     holds.mkdir(exist_ok=True)
-    holds.joinpath("demo").write_text(json.dumps({"verb": "serve", "pid": 1, "host": "a-container-of-before"}))
+    holds.joinpath("demo").write_text(
+        json.dumps({"verb": "serve", "pid": 1, "host": "a-container-of-before"})
+    )
     store.save(a_plan(), 1.0)
     kept = store.get("demo")
     assert kept is not None

@@ -124,6 +124,11 @@ def test_the_keys_are_nowhere_but_where_they_must_be(region: SimulatedRegion, la
     arguments = region.ssh(NAME, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").stdout
     for secret in (key, TOKEN):
         assert secret not in shown + arguments
+    sky, servers = region.home / ".sky", region.home / ".sky" / "api_server"
+    assert servers.stat().st_mode & 0o077 == 0
+    files = [path for path in sky.rglob("*") if path.is_file() and servers not in path.parents]
+    for path in files:
+        assert not any(secret.encode() in path.read_bytes() for secret in (key, TOKEN)), path
 
 
 def test_status_tells_state_place_and_price(region: SimulatedRegion, landed: str) -> None:

@@ -115,6 +115,20 @@ def test_setting_up_waits_for_the_engines_process_alone(fakes: Fakes) -> None:
     assert fakes.probe.asked == []
 
 
+@pytest.mark.parametrize("left", [ABSENT, STOPPED])
+@pytest.mark.parametrize("error", [ProvisionFailed("No cloud gave the machine."), KeyboardInterrupt()])
+def test_a_launch_that_fails_leaves_what_was_there_before_to_be_started(
+    fakes: Fakes, left: Observation, error: BaseException
+) -> None:
+    serve(fakes, NEEDS_TOKEN)
+    before, kept = fakes.store.get("demo"), fakes.kept("demo")
+    fakes.cloud.seen["demo"], fakes.cloud.leaves, fakes.cloud.launch_raises = STOPPED, left, error
+    with pytest.raises((ProvisionFailed, Interrupted)):
+        serve(fakes, replace(CLOUD, accelerators=(A100,), keys=(Secret("sk-another-key"),)))
+    assert fakes.store.get("demo") == before
+    assert fakes.kept("demo") == kept
+
+
 def test_a_name_that_is_not_ours_is_refused(fakes: Fakes) -> None:
     fakes.cloud.seen["demo"] = running()
     with pytest.raises(DeploymentError, match="A cluster called demo is there already") as caught:

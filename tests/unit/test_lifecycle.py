@@ -117,6 +117,16 @@ def test_a_start_that_fails_forgets_nothing(fakes: Fakes) -> None:
     assert fakes.kept("demo") == kept
 
 
+def test_what_has_no_machine_cannot_be_stopped(fakes: Fakes) -> None:
+    serve(fakes)
+    del fakes.cloud.seen["demo"]
+    with pytest.raises(
+        DeploymentError, match="demo has no machine that could be stopped: it is gone"
+    ) as caught:
+        launcher.stop(fakes.world, "demo", fakes.report)
+    assert caught.value.hint == "llm-atc start demo   (or: llm-atc down demo)"
+
+
 def test_down_leaves_nothing_behind_and_says_what_it_cost(fakes: Fakes) -> None:
     serve(fakes)
     fakes.clock.time = NOON + 2 * 3600

@@ -210,3 +210,26 @@ def test_the_engine_loads_the_hubs_id_or_the_path_that_the_files_are_put_at(
     spec: ModelSpec, path: str
 ) -> None:
     assert make_plan(CLOUD, spec).checkpoint == path
+
+
+@pytest.mark.parametrize(
+    ("location", "changes", "why"),
+    [
+        ("s3://mine/a;touch$IFS/tmp/x;/b", {}, "an address has letters"),
+        ("gs://mine/my model", {}, "an address has letters"),
+        ("/models/it's $(mine)", {}, "a path has no quotes"),
+        (None, {"image": "docker:a;reboot"}, "is no image's name"),
+        (None, {"served_model_name": "x\nworkdir: /etc"}, "has letters that cannot be shown"),
+    ],
+)
+def test_what_a_shell_or_a_comment_would_not_take_as_one_word_is_refused(
+    location: str | None, changes: dict[str, str], why: str
+) -> None:
+    ref = ModelRef.parse("Qwen/Qwen3-0.6B")
+    if location is not None:
+        ref = ModelRef.parse("llm-atc/x", location)
+    request = Request(
+        model="llm-atc/x", place=Place(cloud="aws"), accelerators=(Accelerator(name="L4"),), **changes
+    )
+    with pytest.raises(UsageError, match=why):
+        make_plan(request, ModelSpec(ref=ref))

@@ -261,7 +261,7 @@ def test_engine_arguments_reach_the_task_as_they_were_typed(arguments: list[str]
     location=texts,
     arguments=engine_arguments,
     envs=st.dictionaries(variables, lines),
-    image=st.none() | texts,
+    image=st.none() | st.from_regex(r"[a-z][a-z0-9./:@_-]*", fullmatch=True),
     num_nodes=st.integers(1, 3),
 )
 def test_nothing_that_was_typed_is_in_a_script(
@@ -289,6 +289,12 @@ def test_no_secrets_value_is_in_the_rendered_text(value: str) -> None:
     plan = plan_of(secrets=(("HF_TOKEN", Secret(secret)),), keys=(Secret(secret),))
     assert secret not in text_of(plan)
     assert json.dumps(secret) not in text_of(plan)
+
+
+@given(st.text(min_size=1))
+def test_a_note_stays_a_comment(note: str) -> None:
+    plan = replace(plan_of(), notes=(note,))
+    assert yaml.safe_load(text_of(plan)) == task_of(plan)
 
 
 def test_the_text_says_the_command_that_launches_it() -> None:
