@@ -359,15 +359,11 @@ def extend(world: World, name: str, *, ttl: int | None = None, budget: float | N
         raise DeploymentError(f"{name} runs on this machine, without limits.", hint="llm-atc status")
     with world.store.working(name, "extend"):
         now = status_of(world, name, fresh=True)
-        ending = decided.ending
-        if ttl is not None:
-            ending = replace(ending, ttl=(ending.ttl or round((now.hours or 0) * 3600)) + ttl)
-        if budget is not None:
-            if now.hours is not None and now.hourly is None:
-                raise OfferError(
-                    f"The price of {name} is not known, so a budget cannot be kept.", hint="--ttl 2h"
-                )
-            ending = replace(ending, budget=(ending.budget or now.spent or 0) + budget)
+        if budget is not None and now.hours is not None and now.hourly is None:
+            raise OfferError(
+                f"The price of {name} is not known, so a budget cannot be kept.", hint="--ttl 2h"
+            )
+        ending = decided.ending.extended(ttl=ttl, budget=budget, now=world.clock.now())
         changed = replace(decided, ending=ending)
         if now.state in (State.STARTING, State.READY):
             world.cloud.extend(changed)

@@ -135,7 +135,7 @@ class TargetForMoney(Target, Protocol):
         """
 
     def extend(self, plan: Plan) -> None:
-        """Give the job that runs under `plan.name` the plan's time and budget. Raises CloudError."""
+        """Give the job of `plan.name`, running or starting, the plan's time and budget. Raises CloudError."""
 
 
 class TargetHere(Target, Protocol):

@@ -13,6 +13,7 @@ from llm_atc.certificates import Certificate
 from llm_atc.errors import AtcError, CloudError, EngineError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.architecture import Architecture, Unknown
+from llm_atc.plan.ending import Ending
 from llm_atc.plan.engine import Machine, Pin
 from llm_atc.plan.model import ModelRef, ModelSpec, Runner
 from llm_atc.plan.model_facts import Facts
@@ -92,6 +93,7 @@ class FakeTarget:
     `seen` is what there is under each name. `script` comes before it: the next observations, in order.
     `launch_raises` is raised by the next launches, which leave `leaves` behind. With `log_first`, nothing is
     observed before the log that is being followed was read to its end. `unseen` is raised by every look.
+    `told` are the limits that were given to what runs.
     """
 
     def __init__(self) -> None:
@@ -99,6 +101,7 @@ class FakeTarget:
         self.ports_taken: set[int] = set()
         self.files: set[str] = set()
         self.launched: list[tuple[Plan, dict[str, str]]] = []
+        self.told: list[Ending] = []
         self.seen: dict[str, Observation] = {}
         self.script: list[Observation] = []
         self.becomes: Observation = running()
@@ -138,6 +141,7 @@ class FakeTarget:
 
     def extend(self, plan: Plan) -> None:
         self.calls.append(f"extend {plan.name} {plan.ending.ttl} {plan.ending.budget}")
+        self.told.append(plan.ending)
 
     def is_here(self, path: str) -> bool:
         return path in self.files

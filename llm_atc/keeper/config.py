@@ -15,12 +15,17 @@ STATE = "~/.llm-atc/keeper"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """When the job ends by itself; None for never. `idle` and `ttl` are seconds, `ttl` since the machine's
-    start; `budget` is US dollars over all starts of this machine, each hour of which costs `hourly`."""
+    start, or since `ttl_since` where that is later; `budget` is US dollars over all starts of this machine,
+    or from `budget_since` on, and each of its hours costs `hourly`. `asked` is when a command asked for these
+    limits. Moments are epoch seconds."""
 
     idle: float | None = None
     ttl: float | None = None
     budget: float | None = None
     hourly: float | None = None
+    ttl_since: float | None = None
+    budget_since: float | None = None
+    asked: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +88,8 @@ def read_config(words: list[str], environ: Mapping[str, str]) -> Config:
 
 
 def read_limits(environ: Mapping[str, str]) -> Limits:
-    """IDLE_MINUTES, TTL_SECONDS, BUDGET_DOLLARS and DOLLARS_AN_HOUR; empty, absent or 0 is none."""
+    """IDLE_MINUTES, TTL_SECONDS, TTL_SINCE, BUDGET_DOLLARS, BUDGET_SINCE, DOLLARS_AN_HOUR and ASKED_AT;
+    empty, absent or 0 is none."""
 
     def number(name: str) -> float | None:
         return float(environ.get(name) or 0) or None
@@ -94,4 +100,7 @@ def read_limits(environ: Mapping[str, str]) -> Limits:
         ttl=number("TTL_SECONDS"),
         budget=number("BUDGET_DOLLARS"),
         hourly=number("DOLLARS_AN_HOUR"),
+        ttl_since=number("TTL_SINCE"),
+        budget_since=number("BUDGET_SINCE"),
+        asked=number("ASKED_AT"),
     )

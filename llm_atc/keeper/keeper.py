@@ -141,7 +141,7 @@ class Keeper:
         )
 
     def _say_limits(self) -> None:
-        limits = self._config.limits
+        limits = self._meter.limits
         said = []
         if limits.idle is not None:
             said.append(f"{span(limits.idle)} without a request")

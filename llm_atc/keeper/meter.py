@@ -25,7 +25,8 @@ class Meter:
     """Counts this machine's hours and dollars, over restarts of the job and of the machine.
 
     What earlier starts cost is kept in `ledger.json`; `extension.json`, where `llm-atc extend` puts one, has
-    the limits that hold now.
+    the limits that hold now. Its file's time is when they were asked for: one that is older than the job is
+    dropped, for the job's own variables have it in them.
     """
 
     def __init__(self, folder: Path, limits: Limits, boot: float, now: float) -> None:
@@ -33,18 +34,38 @@ class Meter:
         self._limits = limits
         self._boot = boot
         self._saved = now
-        self._before = self._read_before()
+        self._before, self._by_then = 0.0, (0.0, 0.0)
+        self._read_ledger()
         self._read: float | None = None
         with suppress(OSError):
-            self._extension.unlink(missing_ok=True)  # the task's own variables are newer
+            if limits.asked is None or self._extension.stat().st_mtime <= limits.asked:
+                self._extension.unlink()
+        self._limits = self._from_the_start(limits)
 
-    def _read_before(self) -> float:
-        """Dollars of earlier starts of this machine."""
+    def _read_ledger(self) -> None:
+        """Dollars of earlier starts of this machine, and those by the moment that its budget counts from."""
         with suppress(OSError, ValueError, TypeError, KeyError):
             kept = json.loads(self._ledger.read_text())
             same = abs(kept["boot"] - self._boot) < SAME_BOOT
-            return float(kept["before"]) + (0 if same else float(kept["this"]))
-        return 0.0
+            self._before = float(kept["before"]) + (0 if same else float(kept["this"]))
+            moment, dollars_then = kept["by_then"]
+            self._by_then = (float(moment), float(dollars_then))
+
+    def _from_the_start(self, limits: Limits) -> Limits:
+        """The same limits with a ttl from this machine's start, and a budget over all its starts."""
+        ttl, budget = limits.ttl, limits.budget
+        if ttl is not None and limits.ttl_since is not None:
+            ttl += max(limits.ttl_since - self._boot, 0)
+        if budget is not None and limits.budget_since is not None:
+            budget += self._spent_by(limits.budget_since)
+        return replace(limits, ttl=ttl, budget=budget, ttl_since=None, budget_since=None)
+
+    def _spent_by(self, moment: float) -> float:
+        """Dollars up to that moment, which is in this start or before it: counted once, then kept."""
+        if self._by_then[0] != moment:
+            self._by_then = (moment, self.spent(moment) or 0.0)
+            self._saved = 0.0
+        return self._by_then[1]
 
     @property
     def limits(self) -> Limits:
@@ -54,9 +75,9 @@ class Meter:
             if changed != self._read:
                 told = json.loads(self._extension.read_text())
                 self._read = changed
-                self._limits = replace(
-                    self._limits, ttl=told.get("ttl") or None, budget=told.get("budget") or None
-                )
+                names = ("ttl", "ttl_since", "budget", "budget_since")
+                newer = {name: told.get(name) or None for name in names}
+                self._limits = self._from_the_start(replace(self._limits, **newer))
         return self._limits
 
     def spent(self, now: float) -> float | None:
@@ -84,8 +105,10 @@ class Meter:
         if hourly is None or (now - self._saved < SAVE_EVERY and not at_once):
             return
         self._saved = now
+        this = self._this(now, hourly)
         write_json(
-            self._ledger, {"boot": self._boot, "before": self._before, "this": self._this(now, hourly)}
+            self._ledger,
+            {"boot": self._boot, "before": self._before, "this": this, "by_then": self._by_then},
         )
 
 

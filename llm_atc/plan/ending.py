@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from llm_atc.errors import UsageError
@@ -28,9 +29,11 @@ class Action(StrEnum):
 class Ending:
     """When the job ends by itself, and what becomes of the machine.
 
-    `idle_minutes` without a request, 0 for never. `ttl` is seconds from the machine's start, `budget` US
-    dollars over all its starts; None for none. No `action`: SkyPilot can end no machine there by itself.
-    `copy_minutes` is how long a machine is let be while files are copied to it and no job runs.
+    `idle_minutes` without a request, 0 for never. `ttl` is seconds from the machine's start, or from
+    `ttl_since` where that is later; `budget` US dollars over all its starts, or from `budget_since` on; None
+    for none. The two moments are epoch seconds, of limits that were set after the launch. No `action`:
+    SkyPilot can end no machine there by itself. `copy_minutes` is how long a machine is let be while files
+    are copied to it and no job runs.
     """
 
     idle_minutes: int = DEFAULT_IDLE_MINUTES
@@ -38,6 +41,19 @@ class Ending:
     ttl: int | None = None
     budget: float | None = None
     copy_minutes: int = COPY_MINUTES
+    ttl_since: float | None = None
+    budget_since: float | None = None
+
+    def extended(self, *, ttl: int | None, budget: float | None, now: float) -> Ending:
+        """With so much more from each limit on; from `now`, an epoch second, where there is none."""
+        found = self
+        if ttl is not None:
+            since = now if self.ttl is None else self.ttl_since
+            found = replace(found, ttl=(self.ttl or 0) + ttl, ttl_since=since)
+        if budget is not None:
+            since = now if self.budget is None else self.budget_since
+            found = replace(found, budget=(self.budget or 0) + budget, budget_since=since)
+        return found
 
     def __str__(self) -> str:
         """A sentence: `It stops by itself after 30 minutes without a request.`"""
@@ -46,14 +62,20 @@ class Ending:
             plural = "" if self.idle_minutes == 1 else "s"
             when.append(f"after {self.idle_minutes} minute{plural} without a request")
         if self.ttl is not None:
-            when.append(f"after {duration(self.ttl)}")
+            later = "" if self.ttl_since is None else f" from {_moment(self.ttl_since)} or a later start"
+            when.append(f"after {duration(self.ttl)}{later}")
         if self.budget is not None:
-            when.append(f"when ${self.budget:.2f} are spent")
+            later = "" if self.budget_since is None else f" from {_moment(self.budget_since)} on"
+            when.append(f"when ${self.budget:.2f} are spent{later}")
         does = {Action.STOP: "It stops", Action.DOWN: "It is removed", None: "Its engine ends"}[self.action]
         bill = "" if self.action else " Its machine goes on costing money until you remove it."
         if not when:
             return f"{does} by itself only when its engine cannot start.{bill}"
         return f"{does} by itself {', or '.join(when)}.{bill}"
+
+
+def _moment(epoch: float) -> str:
+    return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def read_duration(text: str, *, flag: str) -> int:

@@ -25,6 +25,7 @@ RESERVED = frozenset(
         "RELAY_ARGS",
     }
     | {"IDLE_MINUTES", "TTL_SECONDS", "BUDGET_DOLLARS", "DOLLARS_AN_HOUR", "GUARD_MINUTES"}
+    | {"TTL_SINCE", "BUDGET_SINCE", "ASKED_AT"}
     | {vllm.KEY_VARIABLE, llama_cpp.KEY_VARIABLE, TLS_VARIABLE}
 )
 # Options of engines that would undo what llm-atc promises: where it listens, who may ask, under which name.

@@ -74,9 +74,16 @@ def _for_the_keeper(plan: Plan) -> dict[str, str]:
         "IDLE_MINUTES": str(ending.idle_minutes),
         "TTL_SECONDS": "" if ending.ttl is None else str(ending.ttl),
         "BUDGET_DOLLARS": "" if ending.budget is None else f"{ending.budget:g}",
+        **_set_later(plan),
         "DOLLARS_AN_HOUR": "",
         **_for_the_guard(plan),
     }
+
+
+def _set_later(plan: Plan) -> dict[str, str]:
+    """From when on those limits count that were set after the launch."""
+    since = {"TTL_SINCE": plan.ending.ttl_since, "BUDGET_SINCE": plan.ending.budget_since}
+    return {name: str(moment) for name, moment in since.items() if moment is not None}
 
 
 def _for_the_guard(plan: Plan) -> dict[str, str]:

@@ -25,7 +25,7 @@ from llm_atc.targets.sky_client import LineStream, sky_quiet
 from llm_atc.targets.sky_guard import guarded
 from llm_atc.targets.sky_offers import hourly_cost
 
-PRICE = "DOLLARS_AN_HOUR"
+PRICE, ASKED = "DOLLARS_AN_HOUR", "ASKED_AT"
 
 
 class Launch:
@@ -47,6 +47,7 @@ class Launch:
             self._end_jobs()
         values = [(name, secrets[name].reveal()) for name in self._plan.secret_names]
         task = self._sky.Task.from_yaml_config(copy.deepcopy(self._config), secrets_overrides=values)
+        task.update_envs({ASKED: str(time.time())})
         if PRICE in self._config["envs"] and (price := self._price()) is not None:
             task.update_envs({PRICE: f"{price:.6f}"})
         self._wait(self._launch(task, no_setup=not self._plan.setup))

@@ -10,13 +10,14 @@ import yaml
 
 from llm_atc.errors import CloudError, DeploymentError
 from llm_atc.plan.diagnosis import clean
+from llm_atc.plan.ending import Ending
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.quota import Allowance
 from llm_atc.plan.request import on_cloud
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
 from llm_atc.targets.sky_client import LineStream, sky_quiet, translated
-from llm_atc.targets.sky_launch import Launch
+from llm_atc.targets.sky_launch import ASKED, Launch
 from llm_atc.targets.sky_offers import best_offer, hourly_cost, usable_clouds
 from llm_atc.targets.sky_quota import allowances
 
@@ -41,9 +42,8 @@ class SkyVm:
             Launch(sky, plan, yaml.safe_load(self._document(plan)), report, timeout).run(secrets)
 
     def extend(self, plan: Plan) -> None:
-        limits = {"TTL_SECONDS": str(plan.ending.ttl or ""), "BUDGET_DOLLARS": str(plan.ending.budget or "")}
         with sky_quiet() as sky:
-            task = sky.Task(name=f"{plan.name}-extend", run=_EXTEND, envs=limits)
+            task = sky.Task(name=f"{plan.name}-extend", run=_EXTEND, envs=_limits(plan.ending))
             job, _ = sky.get(sky.exec(task, cluster_name=plan.name))
             deadline = time.monotonic() + _EXTEND_SECONDS
             while not (status := sky.get(sky.job_status(plan.name, [job]))[job]).is_terminal():
@@ -156,6 +156,18 @@ class SkyVm:
                 yield from (clean(line) for line in whole)
         if rest:
             yield clean(rest)
+
+
+def _limits(ending: Ending) -> dict[str, str]:
+    """What `keeper/extend.py` reads. This machine's clock tells which of launch and extension is newer."""
+    values = {
+        "TTL_SECONDS": ending.ttl,
+        "TTL_SINCE": ending.ttl_since,
+        "BUDGET_DOLLARS": ending.budget,
+        "BUDGET_SINCE": ending.budget_since,
+        ASKED: time.time(),
+    }
+    return {name: str(value or "") for name, value in values.items()}
 
 
 def _facts(record: Any) -> dict[str, Any]:

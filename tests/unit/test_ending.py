@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_atc.access import Secret
 from llm_atc.errors import UsageError
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.ending import (
@@ -25,6 +28,10 @@ from llm_atc.plan.plan import Plan, make_plan
 from llm_atc.plan.request import Request
 from llm_atc.render.task import task
 from llm_atc.store.task_templates import load_template
+from llm_atc.targets import sky_vm
+from llm_atc.targets.sky_launch import Launch
+from llm_atc.targets.sky_vm import SkyVm
+from tests.fakes import FakeReporter
 from tests.sky_here import sky
 
 HUB = ModelSpec(ref=ModelRef.parse("Qwen/Qwen3-0.6B"), looked=True)
@@ -87,6 +94,44 @@ def test_everything_that_was_asked_for_is_said() -> None:
     assert str(ending) == (
         "It is removed by itself after 5 minutes without a request, or after 8h, or when $20.00 are spent."
     )
+
+
+def test_a_limit_that_was_set_later_counts_from_then_and_says_so() -> None:
+    ending = plan_of().ending.extended(ttl=7200, budget=10, now=1_800_000_000)
+    assert str(ending) == (
+        "It stops by itself after 30 minutes without a request, "
+        "or after 2h from 2027-01-15 08:00 UTC or a later start, "
+        "or when $10.00 are spent from 2027-01-15 08:00 UTC on."
+    )
+    variables = task(replace(plan_of(), ending=ending), load_template("vllm.yaml"), "/package")["envs"]
+    assert (variables["TTL_SECONDS"], variables["BUDGET_DOLLARS"]) == ("7200", "10")
+    assert {float(variables[name]) for name in ("TTL_SINCE", "BUDGET_SINCE")} == {1_800_000_000}
+
+
+def test_a_limit_that_was_there_goes_on_counting_from_where_it_did() -> None:
+    ending = plan_of(ttl=3600, budget=5.0).ending.extended(ttl=7200, budget=10, now=1_800_000_000)
+    assert ending == plan_of(ttl=10800, budget=15.0).ending
+
+
+def test_a_machine_can_tell_whether_its_launch_or_more_time_was_asked_for_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    skypilot, plan = MagicMock(), plan_of(place=Place(cloud="verda"))
+    secrets = dict.fromkeys(plan.secret_names, Secret("sk-atc"))
+    Launch(skypilot, plan, {"envs": {}}, FakeReporter(), 60).run(secrets)
+    (launched,) = skypilot.Task.from_yaml_config.return_value.update_envs.call_args.args
+    monkeypatch.setattr(sky_vm, "sky_quiet", lambda: nullcontext(skypilot))
+    skypilot.get.side_effect = [(1, None), {1: skypilot.JobStatus.SUCCEEDED}]
+    ending = plan.ending.extended(ttl=7200, budget=None, now=1_800_000_000)
+    SkyVm(lambda plan: "").extend(replace(plan, ending=ending))
+    told = skypilot.Task.call_args.kwargs["envs"]
+    assert float(launched["ASKED_AT"]) < float(told.pop("ASKED_AT"))
+    assert told == {
+        "TTL_SECONDS": "7200",
+        "TTL_SINCE": "1800000000",
+        "BUDGET_DOLLARS": "",
+        "BUDGET_SINCE": "",
+    }
 
 
 def test_never_is_said_too() -> None:

@@ -244,9 +244,33 @@ def test_more_time_and_money_is_told_to_what_runs_and_kept_for_later(fakes: Fake
 
 def test_a_limit_that_was_none_counts_from_now(fakes: Fakes) -> None:
     serve(fakes)
-    fakes.clock.time = NOON + 3600
-    launcher.extend(fakes.world, "demo", ttl=7200)
-    assert "extend demo 10800 None" in fakes.cloud.calls
+    fakes.cloud.seen["demo"] = running(launched=NOON + 36000)  # launched anew on a machine that was up
+    fakes.clock.time = NOON + 36060
+    status = launcher.extend(fakes.world, "demo", ttl=7200, budget=10)
+    (told,) = fakes.cloud.told
+    assert (told.ttl, told.ttl_since, told.budget, told.budget_since) == (
+        7200,
+        NOON + 36060,
+        10,
+        NOON + 36060,
+    )
+    assert status.ends == str(told)
+
+
+@pytest.mark.parametrize("seen", [STOPPED, ended()])
+def test_a_first_limit_of_what_does_not_run_counts_from_now_at_a_later_start(
+    fakes: Fakes, seen: Observation
+) -> None:
+    serve(fakes)
+    fakes.cloud.seen["demo"] = seen
+    fakes.clock.time = NOON + 60
+    launcher.extend(fakes.world, "demo", budget=10)
+    fakes.clock.time = NOON + 120
+    launcher.extend(fakes.world, "demo", budget=5, ttl=3600)
+    launcher.start(fakes.world, "demo", fakes.report)
+    ending = fakes.cloud.launched[-1][0].ending
+    assert (ending.budget, ending.budget_since) == (15, NOON + 60)
+    assert (ending.ttl, ending.ttl_since) == (3600, NOON + 120)
 
 
 def test_what_does_not_run_is_only_remembered(fakes: Fakes) -> None:
