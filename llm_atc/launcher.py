@@ -12,7 +12,7 @@ from enum import StrEnum
 from llm_atc.access import Secret
 from llm_atc.bill import interrupted, last_look, offer, priced, with_bill
 from llm_atc.certificates import Certificate
-from llm_atc.doors import Door, certificate_of, door_of, first_key, secrets_for
+from llm_atc.doors import certificate_of, door_of, first_key, secrets_for
 from llm_atc.errors import AtcError, DeploymentError, DeploymentNotFound, OfferError
 from llm_atc.outlook import Outlook, look
 from llm_atc.plan.plan import Plan
@@ -25,10 +25,9 @@ from llm_atc.ports import (
     Quote,
     Reporter,
     Secrets,
-    Usage,
     World,
 )
-from llm_atc.reaching import reached
+from llm_atc.reaching import expect_machine, reached, url_of, usage_of
 from llm_atc.readiness import wait_until_ready
 from llm_atc.recording import recorded, remember
 from llm_atc.states import State, state_of
@@ -227,14 +226,17 @@ def find(world: World, name: str) -> Deployment:
 
 
 def status_of(world: World, name: str, *, fresh: bool = False) -> Status:
-    """One deployment as it is now; with `fresh` its cloud is asked, not what SkyPilot remembers."""
+    """One deployment as it is now; with `fresh` its cloud is asked, not what SkyPilot remembers.
+
+    A private one that no tunnel leads to has no address, and its detail says why.
+    """
     deployment = find(world, name)
     decided = deployment.plan
     door = door_of(decided, world.vault.get(name))
-    with reached(world, decided) as target:
+    with reached(world, decided, excused=AtcError) as target:
         seen = target.observe(name, fresh=fresh)
         healthy = seen.address is not None and world.probe.healthy(seen.address, door.certificate)
-        usage = _usage(world, decided, door, seen)
+        usage = usage_of(world, decided, door, seen)
     state = state_of(seen, healthy=healthy, busy=deployment.busy is not None)
     running = seen.machine not in (MachineState.ABSENT, MachineState.STOPPED)
     hours = (world.clock.now() - seen.launched) / 3600 if seen.launched and running else None
@@ -245,7 +247,7 @@ def status_of(world: World, name: str, *, fresh: bool = False) -> Status:
         engine=f"{decided.engine} {decided.pin.version}",
         where=seen.resources or str(decided.place),
         state=state,
-        url=_url(world, decided, seen) if running else None,
+        url=url_of(world, decided, seen) if running else None,
         hourly=seen.hourly if running else None,
         spent=spent if usage is None or usage.dollars is None else usage.dollars,
         hours=hours,
@@ -257,18 +259,6 @@ def status_of(world: World, name: str, *, fresh: bool = False) -> Status:
     )
 
 
-def _usage(world: World, decided: Plan, door: Door, seen: Observation) -> Usage | None:
-    if decided.place.local or seen.address is None or seen.machine is not MachineState.UP:
-        return None
-    return world.probe.usage(seen.address, door.key, door.certificate)
-
-
-def _url(world: World, decided: Plan, seen: Observation) -> str | None:
-    """Where clients ask: a private deployment has an address only while somebody is connected to it."""
-    address = world.tunnels.current(decided.name) if decided.private else seen.address
-    return f"{'https' if decided.tls else 'http'}://{address}" if address else None
-
-
 def endpoint(world: World, name: str) -> Endpoint:
     """Where it answers. Raises DeploymentError when nothing of it is up, or nothing leads to it."""
     decided = find(world, name).plan
@@ -278,7 +268,7 @@ def endpoint(world: World, name: str) -> Endpoint:
     silent = seen.address is not None and not world.probe.healthy(seen.address, door.certificate)
     if silent and not decided.place.local:
         seen = target.observe(name, fresh=True)  # it may have stopped itself
-    url = _url(world, decided, seen)
+    url = url_of(world, decided, seen)
     if url is None and decided.private and seen.machine is MachineState.UP:
         raise DeploymentError(
             f"{name} is private, and nothing leads to it now.", hint=f"llm-atc connect {name}"
@@ -339,6 +329,7 @@ def restart(
     decided = replace(find(world, name).plan, setup=True)
     with world.store.working(name, "start"):
         secrets = secrets_for(world, decided, {})
+        expect_machine(world, decided)
         world.store.save(decided, world.clock.now())
         world.vault.put(name, secrets)
         with recorded(world, decided, "start", report) as told:
@@ -375,7 +366,7 @@ def down(world: World, name: str, report: Reporter) -> Status:
     """Remove machine, disk, keys and memory; says what it was and what it cost."""
     decided = find(world, name).plan
     with world.store.working(name, "down"):
-        before = status_of(world, name)
+        before = _last_status(world, decided)
         target = world.target(decided)
         target.down(name, report)
         left = target.observe(name)
@@ -385,4 +376,19 @@ def down(world: World, name: str, report: Reporter) -> Status:
             )
         world.vault.erase(name)
         world.store.forget(name)
-    return replace(before, state=State.GONE, url=None, detail=None)
+    return before
+
+
+def _last_status(world: World, decided: Plan) -> Status:
+    """What is told of a deployment once it is gone. Where nobody can look any more, its detail says so."""
+    try:
+        return replace(status_of(world, decided.name), state=State.GONE, url=None, detail=None)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a look, what costs money is removed
+        return Status(
+            name=decided.name,
+            model=decided.model.ref.name,
+            engine=f"{decided.engine} {decided.pin.version}",
+            where=str(decided.place),
+            state=State.GONE,
+            detail=f"What it cost is not known: {error}",
+        )

@@ -173,7 +173,10 @@ class Tunnels(Protocol):
     def keep(
         self, name: str, remote_port: int, local_port: int | None, report: Reporter, alive: Callable[[], bool]
     ) -> None:
-        """Keep a tunnel open, again whenever it breaks, until Ctrl-C or until `alive()` says no."""
+        """Keep a tunnel open, again whenever it breaks, until Ctrl-C or until `alive()` says no.
+
+        Raises EngineError and DeploymentError as `open` does, each time that it opens one.
+        """
 
 
 class ModelSource(Protocol):

@@ -256,7 +256,7 @@ class FakeTunnels:
         self.open_now = 0
         self.opened: list[tuple[str, int]] = []
         self.forgotten: list[str] = []
-        self.raises: CloudError | None = None
+        self.raises: AtcError | None = None
 
     def current(self, name: str) -> str | None:
         return self.kept.get(name)

@@ -118,11 +118,11 @@ def _time(seconds: float | None) -> str:
 
 
 def receipt(status: Status) -> str:
-    """What a machine that is gone has cost; empty for one that cost nothing, or where nobody knows."""
+    """What a machine that is gone has cost, or why nobody knows; empty for one that cost nothing."""
     from llm_atc.plan.ending import duration
 
     if status.spent is None:
-        return ""
+        return f" {status.detail}" if status.detail else ""
     ran = f" ran {duration(status.hours * 3600)}" if status.hours is not None else ""
     hourly = f" at ${status.hourly:.2f} an hour" if ran and status.hourly is not None else ""
     return f" It{ran}{hourly}{' and' if ran else ''} cost about ${status.spent:.2f}."

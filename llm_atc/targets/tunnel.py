@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,8 @@ from llm_atc.targets.processes import Identity
 LOOPBACK = "127.0.0.1"
 OPEN_SECONDS = 30.0
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)
-_POLL = 0.1
+# What `ssh` runs once it forwards. It ends with us, however we end: nobody else holds the pipe that it reads.
+COMMAND = "echo open; cat >/dev/null"
 NOBODY = Identity(pid=0, start=0, boot="")
 
 
@@ -56,20 +58,18 @@ class SshTunnels:
         Raises EngineError when the port is taken or there is no `ssh`, CloudError when the machine cannot be
         reached.
         """
-        port = local_port or _unused_port()
-        if local_port is not None and not is_free(local_port):
-            free = next_free(local_port + 1, ())
-            raise EngineError(f"Port {local_port} is taken.", hint=f"llm-atc connect {name} --port {free}")
-        with self._ssh(name, port, remote_port) as started:
-            _wait_open(name, port, started)
-            yield f"{LOOPBACK}:{port}"
+        ssh = self._ssh(name)
+        port = _unused_port() if local_port is None else _free(name, local_port)
+        with _forwarding(ssh, name, port, remote_port) as started:
+            yield _wait_open(name, port, started)
 
     def keep(
         self, name: str, remote_port: int, local_port: int | None, report: Reporter, alive: Callable[[], bool]
     ) -> None:
         """Keep a tunnel open until Ctrl-C, and open it again whenever it breaks while `alive()` says so.
 
-        Returns when the machine is no longer there to be reached.
+        Returns when the machine is no longer there to be reached. Raises EngineError when the port is taken,
+        or is by the time a tunnel is opened again.
         """
         failures = 0
         port = local_port or next_free(remote_port, ())
@@ -86,7 +86,8 @@ class SshTunnels:
             failures += 1
 
     def _keep_once(self, name: str, remote_port: int, port: int, report: Reporter) -> None:
-        with self._ssh(name, port, remote_port) as started:
+        ssh = self._ssh(name)
+        with _forwarding(ssh, name, _free(name, port), remote_port) as started:
             address = _wait_open(name, port, started)
             with self._told(name, address):
                 report.note(f"{name} answers at http://{address}/v1 while this runs. Ctrl-C ends it.")
@@ -102,8 +103,8 @@ class SshTunnels:
         finally:
             path.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def _ssh(self, name: str, port: int, remote_port: int) -> Iterator[subprocess.Popen[str]]:
+    def _ssh(self, name: str) -> list[str]:
+        """The beginning of the command that reaches the machine, and that ends where it cannot forward."""
         program = shutil.which("ssh")
         if program is None:
             raise EngineError("There is no `ssh` on this machine.", hint="apt-get install openssh-client")
@@ -123,39 +124,45 @@ class SshTunnels:
             "HostKeyAlias": name,
             "LogLevel": "ERROR",
         }
-        words = [program, *login, "-T", "-L", f"{LOOPBACK}:{port}:{LOOPBACK}:{remote_port}"]
+        words = [program, *login, "-T"]
         for option, value in options.items():
             words += ["-o", f"{option}={value}"]
-        started = subprocess.Popen(
-            # Ends with us, however we end: its input is a pipe that nobody else holds.
-            [*words, "--", name, "cat >/dev/null"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            yield started
-        finally:
-            started.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                started.wait(5)
-            if started.poll() is None:
-                started.kill()
-                started.wait()
-            for pipe in (started.stdin, started.stderr):
-                if pipe is not None:
-                    pipe.close()
+        return words
+
+
+@contextlib.contextmanager
+def _forwarding(ssh: list[str], name: str, port: int, remote_port: int) -> Iterator[subprocess.Popen[str]]:
+    """The `ssh` that is to forward this port, while the block lasts."""
+    started = subprocess.Popen(
+        [*ssh, "-L", f"{LOOPBACK}:{port}:{LOOPBACK}:{remote_port}", "--", name, COMMAND],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield started
+    finally:
+        started.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(5)
+        if started.poll() is None:
+            started.kill()
+            started.wait()
+        for pipe in (started.stdin, started.stdout, started.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def _wait_open(name: str, port: int, started: subprocess.Popen[str]) -> str:
-    """Until the tunnel takes connections. Raises CloudError with what `ssh` said."""
-    deadline = time.monotonic() + OPEN_SECONDS
-    while time.monotonic() < deadline and started.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
-            return f"{LOOPBACK}:{port}"
-        time.sleep(_POLL)
+    """The tunnel's address, once this very `ssh` forwards it. Raises CloudError with what `ssh` said.
+
+    What answers at the port proves nothing, for it may be another program. What the machine says does: `ssh`
+    runs no command before it forwards.
+    """
+    if _heard(started) and started.poll() is None:
+        return f"{LOOPBACK}:{port}"
     ended = started.poll() is not None and started.stderr is not None
     said = started.stderr.read().strip() if ended and started.stderr else "it does not answer"
     if "HOST IDENTIFICATION HAS CHANGED" in said:
@@ -166,6 +173,28 @@ def _wait_open(name: str, port: int, started: subprocess.Popen[str]) -> str:
     raise CloudError(
         f"{name} cannot be reached by SSH: {said.splitlines()[-1] if said else 'no reason given'}"
     )
+
+
+def _heard(started: subprocess.Popen[str]) -> bool:
+    """Whether the machine's first word came before `ssh` ended, within OPEN_SECONDS."""
+    assert started.stdout is not None  # noqa: S101 - asked for in _forwarding
+    poll = select.poll()
+    poll.register(started.stdout, select.POLLIN)
+    if not poll.poll(OPEN_SECONDS * 1000):
+        return False
+    if os.read(started.stdout.fileno(), 1):
+        return True
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        started.wait(1)
+    return False
+
+
+def _free(name: str, port: int) -> int:
+    """The port, while nobody has it. Raises EngineError."""
+    if not is_free(port):
+        free = next_free(port + 1, ())
+        raise EngineError(f"Port {port} is taken.", hint=f"llm-atc connect {name} --port {free}")
+    return port
 
 
 def _unused_port() -> int:

@@ -8,14 +8,16 @@ import pytest
 
 from llm_atc import launcher
 from llm_atc.access import Secret
+from llm_atc.cli import output
 from llm_atc.errors import (
+    CloudError,
     DeploymentBusy,
     DeploymentError,
     DeploymentNotFound,
     OfferError,
     ProvisionFailed,
 )
-from llm_atc.ports import EngineState, MachineState, Observation, Usage
+from llm_atc.ports import EngineState, MachineState, Observation, Reporter, Usage
 from llm_atc.states import State
 from tests.fakes import NOON, STOPPED, Fakes, ended, running
 from tests.unit.serving import CLOUD, HERE, NEEDS_TOKEN, is_forgotten, serve
@@ -141,6 +143,25 @@ def test_down_of_what_is_gone_already_only_forgets_it(fakes: Fakes) -> None:
     serve(fakes)
     del fakes.cloud.seen["demo"]
     assert launcher.down(fakes.world, "demo", fakes.report).state is State.GONE
+    assert is_forgotten(fakes)
+
+
+def test_down_removes_what_nobody_can_look_at_and_says_what_is_not_known(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(fakes)
+    fakes.cloud.unseen = CloudError("The cloud does not tell.")
+    remove = fakes.cloud.down
+
+    def down(name: str, report: Reporter) -> None:
+        fakes.cloud.unseen = None
+        remove(name, report)
+
+    monkeypatch.setattr(fakes.cloud, "down", down)
+    status = launcher.down(fakes.world, "demo", fakes.report)
+    assert (status.state, status.url, status.spent) == (State.GONE, None, None)
+    assert output.receipt(status) == " What it cost is not known: The cloud does not tell."
+    assert fakes.cloud.did() == ["launch demo", "down demo"]
     assert is_forgotten(fakes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,17 +15,20 @@ from llm_atc import launcher, reaching
 from llm_atc.bootstrap import render
 from llm_atc.certificates import Certificate
 from llm_atc.cli import output
-from llm_atc.errors import CloudError, DeploymentError, UsageError
+from llm_atc.cli import status as cli_status
+from llm_atc.errors import AtcError, CloudError, DeploymentError, EngineError, UsageError
 from llm_atc.plan.flag_checks import check_flags
 from llm_atc.plan.model import ModelRef, ModelSpec
 from llm_atc.plan.plan import make_plan
 from llm_atc.plan.request import Request
+from llm_atc.ports import Observation
 from llm_atc.states import State
-from tests.fakes import STOPPED, Fakes
-from tests.unit.serving import CLOUD, HERE, serve
+from tests.fakes import ABSENT, STOPPED, Fakes, ended
+from tests.unit.serving import CLOUD, HERE, is_forgotten, serve
 
 PRIVATE = replace(CLOUD, private=True)
 TLS = replace(CLOUD, tls=True)
+REPLACED = DeploymentError("It is another one than before.", hint="llm-atc connect demo --new-host-key")
 MINE = Certificate.make("mine", datetime(2026, 3, 1, tzinfo=UTC))
 
 
@@ -70,6 +75,66 @@ def test_a_new_launch_forgets_the_host_key_of_the_machine_before(fakes: Fakes) -
     assert fakes.tunnels.forgotten == ["demo"]
     launcher.restart(fakes.world, "demo", fakes.report)
     assert fakes.tunnels.forgotten == ["demo"]
+
+
+@pytest.mark.parametrize(("seen", "forgotten"), [(ABSENT, ["demo"]), (STOPPED, []), (ended(), [])])
+@pytest.mark.parametrize("verb", [launcher.start, launcher.restart])
+def test_a_host_key_is_forgotten_when_its_machine_is_gone_and_only_then(
+    fakes: Fakes, verb: Callable[..., launcher.Status], seen: Observation, forgotten: list[str]
+) -> None:
+    serve(fakes, PRIVATE)
+    fakes.tunnels.forgotten.clear()
+    fakes.cloud.seen["demo"] = seen
+    assert verb(fakes.world, "demo", fakes.report).state is State.READY
+    assert fakes.tunnels.forgotten == forgotten
+
+
+def test_another_machine_in_place_of_a_living_one_is_refused(fakes: Fakes) -> None:
+    serve(fakes, PRIVATE)
+    fakes.tunnels.forgotten.clear()
+    fakes.tunnels.raises = REPLACED
+    with pytest.raises(DeploymentError, match="another one than before"):
+        launcher.start(fakes.world, "demo", fakes.report)
+    assert fakes.tunnels.forgotten == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (REPLACED, "It is another one than before. Try: llm-atc connect demo --new-host-key"),
+        (EngineError("There is no `ssh`."), "There is no `ssh`."),
+        (CloudError("no route"), "no route"),
+    ],
+)
+def test_a_tunnel_that_cannot_be_opened_is_told_with_the_state(
+    fakes: Fakes, raised: AtcError, said: str
+) -> None:
+    serve(fakes, PRIVATE)
+    fakes.tunnels.raises = raised
+    status = launcher.status_of(fakes.world, "demo")
+    assert (status.state, status.url, status.detail) == (State.STARTING, None, said)
+
+
+def test_a_tunnel_that_cannot_be_opened_hides_no_other_deployment(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(fakes, PRIVATE)
+    serve(fakes, replace(CLOUD, name="open"))
+    fakes.tunnels.raises = REPLACED
+    monkeypatch.setattr(cli_status, "open_world", lambda: fakes.world)
+    cli_status.status(as_json=True)
+    assert [(one["name"], one["state"]) for one in json.loads(capsys.readouterr().out)] == [
+        ("demo", "starting"),
+        ("open", "ready"),
+    ]
+
+
+def test_down_removes_a_machine_that_no_tunnel_leads_to(fakes: Fakes) -> None:
+    serve(fakes, PRIVATE)
+    fakes.tunnels.raises = REPLACED
+    assert launcher.down(fakes.world, "demo", fakes.report).state is State.GONE
+    assert fakes.cloud.did() == ["launch demo", "down demo"]
+    assert is_forgotten(fakes)
 
 
 def test_connecting_ends_when_the_machine_is_gone(fakes: Fakes) -> None:
