@@ -44,7 +44,7 @@ def _text(path: str, flag: str) -> str:
 
 def _is_here(text: str) -> bool:
     """Whether this means a file here: by its look, or because there is one."""
-    return is_path(text) or Path(text).exists()
+    return is_path(text) or (bool(text) and Path(text).exists())
 
 
 def _adapter(path: str, request: Request) -> str:

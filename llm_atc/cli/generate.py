@@ -132,7 +132,7 @@ def _endpoint(target: str, variable: str | None, timeout: float) -> tuple[Endpoi
     if variable is not None and not os.environ.get(variable):
         raise UsageError(
             "--api-key names a variable that holds the key, and the environment has none of that name.",
-            hint=f"export {KEY_VARIABLE}=…",
+            hint=f"export NAME=…, and --api-key NAME   (or: export {KEY_VARIABLE}=…)",
         )
     value = os.environ.get(variable or KEY_VARIABLE)
     url = target.rstrip("/").removesuffix("/v1")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llm_atc.access import Secret, read_key
-from llm_atc.errors import ModelNotSaid, UsageError
+from llm_atc.errors import ModelNotSaid, SecretMissing, UsageError
 from llm_atc.plan.asked_words import Said, read_backend, read_lora, read_size_of
 from llm_atc.plan.delivery import read_cache, read_way
 from llm_atc.plan.ending import read_action, read_budget, read_duration, read_minutes
@@ -18,6 +19,7 @@ from llm_atc.plan.layers import BUILT_IN, FLAG, Settled
 from llm_atc.plan.places import read_place
 from llm_atc.plan.request import Request, check_name, part_secrets, read_accelerators, read_pairs
 
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _EXECUTABLES = (
     (EngineName.VLLM, "backends.vllm_executable"),
     (EngineName.LLAMA_CPP, "backends.llama_executable"),
@@ -103,9 +105,21 @@ def read_engine(text: str | None) -> EngineName | None:
 
 
 def read_keys(texts: tuple[str, ...] | list[str], environ: Mapping[str, str]) -> tuple[Secret, ...]:
-    """API keys as given; the name of a variable in capitals that is set stands for its value."""
-    values = [environ[text] if text.isupper() and text in environ else text for text in texts]
+    """API keys as given; a variable's name in capitals stands for its value.
+
+    Raises SecretMissing where no variable has that name: never may the name become the key.
+    """
+    values = [_value_of(text, environ) if _VARIABLE.fullmatch(text) else text for text in texts]
     return tuple(dict.fromkeys(read_key(part) for value in values for part in value.split(",")))
+
+
+def _value_of(variable: str, environ: Mapping[str, str]) -> str:
+    if not environ.get(variable):
+        raise SecretMissing(
+            f"--api-key names {variable}, and your environment has no {variable}.",
+            hint=f"export {variable}=…",
+        )
+    return environ[variable]
 
 
 def _read_model(settled: Settled) -> str:

@@ -77,6 +77,11 @@ def _mixed_devices(get: _Get) -> bool:
 _Rule = tuple[Callable[[_Get], Any], str, str | None]
 _RULES: tuple[_Rule, ...] = (
     (
+        lambda get: get("max_model_len") == 0,
+        "--max-model-len 0 leaves no room for a token.",
+        "--max-model-len 4096",
+    ),
+    (
         lambda get: get("enable_auto_tool_choice") and not get("tool_call_parser"),
         "--enable-auto-tool-choice wants --tool-call-parser, which depends on the model.",
         "--tool-call-parser hermes",
