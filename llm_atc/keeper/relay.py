@@ -13,6 +13,7 @@ from llm_atc.keeper.config import Config
 from llm_atc.keeper.process import Process
 from llm_atc.keeper.words import span
 
+IDLE = 10  # the relay's exit code where nobody asked for as long as --idle-exit says
 BRIEF = 5.0  # a relay that ends sooner after its start cannot do its work here
 MOST_BRIEF = 5
 TLS = "--tls-env"
@@ -68,7 +69,7 @@ class Relay:
 
     def _has_ended(self, process: Process, code: int, now: float) -> tuple[str, int] | None:
         limit = self._config.limits.idle
-        if code == 0 and limit is not None and self.idle >= limit - 2 * self._config.pace.tick - 1:
+        if code == IDLE and limit is not None:
             return f"Nobody has asked for {span(limit)}.", 0
         self._brief = self._brief + 1 if process.age < BRIEF else 0
         if self._brief >= MOST_BRIEF:

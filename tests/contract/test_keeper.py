@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -202,6 +203,17 @@ def test_nobody_asking_for_long_enough_ends_the_job(job: Job) -> None:
     assert "the job ends after 6 seconds without a request" in said
     assert "warning: ends in 1 seconds: nobody has asked for" in said
     assert "Nobody has asked for 6 seconds. The job ends, and the machine after it." in said
+
+
+def test_a_connection_that_stays_open_does_not_begin_the_idle_minutes_anew(job: Job) -> None:
+    job.start(variables={"IDLE_MINUTES": "0.05"})
+    job.ready()
+    with socket.create_connection(("127.0.0.1", job.port)) as lingering:
+        lingering.sendall(b"GET /health HTTP/1.1\r\nhost: here\r\n\r\n")
+        assert lingering.recv(4096).startswith(b"HTTP/1.1 200")
+        assert job.ends(20) == 0
+    assert "Nobody has asked for 3 seconds. The job ends" in job.said()
+    assert "it is started again" not in job.said()
 
 
 def test_an_open_stream_is_use(job: Job) -> None:
