@@ -25,8 +25,8 @@ class Relay:
     def __init__(self, config: Config, notes: Path, say: Callable[[str], None]) -> None:
         self._config, self._say = config, say
         self._argv = _argv(config, notes)
-        keys = os.environ.get(config.key_variable, "").split(",")
-        self._key = keys[0].strip() if config.auth else None
+        words = (word.strip() for word in os.environ.get(config.key_variable, "").split(","))
+        self._key = next(filter(None, words), None) if config.auth else None
         self._address = _address(self._argv)
         self._tls = TLS in config.relay_arguments
         self._process: Process | None = None

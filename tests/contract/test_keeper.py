@@ -49,6 +49,12 @@ def test_relay_arguments_reach_the_relay(job: Job) -> None:
     assert job.complete()[0] == 413
 
 
+def test_keys_may_have_empty_words_between_them(job: Job) -> None:
+    job.start(variables={"VLLM_API_KEY": f" ,, {KEY},"})
+    job.ready()
+    job.until(lambda: job.status()["keeper"]["engine"] == "ready", 10)
+
+
 def test_being_told_to_end_ends_both(job: Job) -> None:
     job.start()
     job.ready()
