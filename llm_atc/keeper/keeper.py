@@ -151,6 +151,8 @@ class Keeper:
             said.append(f"{dollars(limits.budget)} at {dollars(limits.hourly)} an hour")
         elif limits.budget is not None:
             say("warning: the machine's price is not known, so its budget is not kept")
+        if self._meter.ledger_damaged:
+            say("warning: what earlier starts of this machine cost cannot be read, and does not count")
         say("the job ends after " + ", or after ".join(said) if said else "the job never ends by itself")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -33,18 +35,24 @@ class Meter:
         self._limits = limits
         self._boot = boot
         self._saved = now
+        self.ledger_damaged = False
         self._before = self._read_before()
         self._read: float | None = None
         with suppress(OSError):
             self._extension.unlink(missing_ok=True)  # the task's own variables are newer
 
     def _read_before(self) -> float:
-        """Dollars of earlier starts of this machine."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        """Dollars of earlier starts of this machine; 0 where that cannot be read."""
+        try:
             kept = json.loads(self._ledger.read_text())
             same = abs(kept["boot"] - self._boot) < SAME_BOOT
-            return float(kept["before"]) + (0 if same else float(kept["this"]))
-        return 0.0
+            before = float(kept["before"]) + (0 if same else float(kept["this"]))
+        except FileNotFoundError:
+            return 0.0
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            before = math.nan
+        self.ledger_damaged = not 0 <= before < math.inf
+        return 0.0 if self.ledger_damaged else before
 
     @property
     def limits(self) -> Limits:
@@ -84,14 +92,20 @@ class Meter:
         if hourly is None or (now - self._saved < SAVE_EVERY and not at_once):
             return
         self._saved = now
-        write_json(
-            self._ledger, {"boot": self._boot, "before": self._before, "this": self._this(now, hourly)}
-        )
+        ledger = {"boot": self._boot, "before": self._before, "this": self._this(now, hourly)}
+        write_json(self._ledger, ledger, lasting=True)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write it so that a reader sees the old file or the new one, whole; quiet where that cannot be done."""
+def write_json(path: Path, value: object, *, lasting: bool = False) -> None:
+    """Write it so that a reader sees the old file or the new one, whole; quiet where that cannot be done.
+
+    Where it is to be `lasting` that holds after a power cut too, and takes as long as the disk does.
+    """
     draft = path.with_name(f".{path.name}.draft")
     with suppress(OSError):
-        draft.write_text(json.dumps(value))
+        with draft.open("w") as file:
+            file.write(json.dumps(value))
+            file.flush()
+            if lasting:
+                os.fsync(file.fileno())
         draft.replace(path)

@@ -280,6 +280,13 @@ def test_what_earlier_starts_of_the_machine_cost_counts_too(job: Job) -> None:
     assert "its budget of $5.00 is spent" in job.said().lower()
 
 
+def test_a_damaged_ledger_is_told_of(job: Job) -> None:
+    (job.folder / "state").mkdir()
+    (job.folder / "state" / "ledger.json").write_text("")
+    job.start(variables={"DOLLARS_AN_HOUR": "0.0001", "BUDGET_DOLLARS": "5"})
+    job.until(lambda: "what earlier starts of this machine cost cannot be read" in job.said())
+
+
 def test_an_extension_holds_from_the_next_look_on(job: Job) -> None:
     job.start(variables={"TTL_SECONDS": ttl(8)})
     job.ready()
