@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llm_atc.keeper.config import Config
 from llm_atc.keeper.engine import Engine
-from llm_atc.keeper.meter import WARN_BEFORE, Meter, boot_time, write_json
+from llm_atc.keeper.meter import WARN_BEFORE, Meter, machine_start, write_json
 from llm_atc.keeper.process import Process
 from llm_atc.keeper.relay import Relay
 from llm_atc.keeper.words import dollars, span
@@ -35,7 +35,7 @@ class Keeper:
         with suppress(OSError):
             config.state.mkdir(parents=True, exist_ok=True)
         self._notes = config.state / "status.json"
-        self._meter = Meter(config.state, config.limits, boot_time(), time.time())
+        self._meter = Meter(config.state, config.limits, machine_start(), time.time())
         self._relay = Relay(config, self._notes, say)
         self._engine = Engine(config, say)
         self._warned: dict[str, float] = {}

@@ -1,8 +1,10 @@
-"""The keeper's counts, where no process is needed: what a ledger may hold."""
+"""The keeper's counts, where no process is needed: what a ledger may hold, and how old its machine is."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,31 @@ def test_what_is_to_last_is_on_the_disk_before_it_takes_the_old_ones_place(
     monkeypatch.setattr(os, "fsync", fsync)
     write_json(path, "new", lasting=True)
     assert (seen, path.read_text()) == ([('"new"', '"old"')], '"new"')
+
+
+AGES = """
+import time
+from llm_atc.keeper.meter import machine_start
+print(time.time() - machine_start(), time.clock_gettime(time.CLOCK_BOOTTIME))
+"""
+
+
+@pytest.mark.parametrize("clock", [[], ["--time", "--boottime", "100000"]])
+def test_a_container_is_as_old_as_its_first_process(clock: list[str]) -> None:
+    age, up = ages("--pid", "--fork", "--mount-proc", *clock)
+    assert 0 <= age < 30 < up
+
+
+def test_a_first_process_that_is_older_than_the_clock_is_not_believed() -> None:
+    now = Path("/proc/uptime").read_text().split(".")[0]
+    age, up = ages("--fork", "--time", "--boottime", f"-{now}")
+    assert 0 <= age <= up + 0.1 < 30
+
+
+def ages(*apart: str) -> tuple[float, float]:
+    """How old the machine is, and its clock, in namespaces of their own."""
+    if os.geteuid() != 0:
+        pytest.skip("namespaces need root")
+    argv = ["unshare", *apart, sys.executable, "-c", AGES]
+    age, up = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    return float(age), float(up)
