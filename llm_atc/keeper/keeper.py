@@ -57,7 +57,7 @@ class Keeper:
         self._relay.end()
         self._engine.end()
         if self._beside is not None:
-            self._beside.end(self._config.pace.grace)
+            self._beside.end(self._config.pace.grace, self._config.pace.killed)
         self._meter.save(time.time(), at_once=True)
         return end.code
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,78 @@ def test_an_engine_that_hangs_is_killed_and_started_again(job: Job) -> None:
     os.kill(job.engines()[0], signal.SIGSTOP)
     job.until(lambda: len(job.engines()) == 2 and job.complete()[0] == 200)
     assert not alive(job.engines()[0])
-    assert "the engine answered nothing for 2 seconds, and was killed" in job.said()
+    assert "the engine answered nothing for 4 seconds, and was killed" in job.said()
+
+
+def test_an_engine_that_is_healthy_and_generates_no_more_is_killed_and_at_last_given_up(job: Job) -> None:
+    job.start(hang=60, unready=2, start=15)
+    job.ready()
+    job.until(lambda: job.status()["keeper"]["engine"] == "ready")
+    job.mood("ill")
+    job.until(lambda: not job.status()["ready"])
+    job.mood("mute")
+    assert job.ends(40) == 1
+    assert len(job.engines()) == 2
+    said = job.said()
+    assert "the engine generated nothing for 2 seconds, and was killed: it is started again" in said
+    assert "The engine was not ready within 15 seconds." in said
+
+
+def test_a_relay_that_hangs_is_killed_and_started_again(job: Job) -> None:
+    job.start()
+    job.ready()
+    job.until(lambda: job.status()["keeper"]["engine"] == "ready")
+    before = job.relay()
+    os.kill(before, signal.SIGSTOP)
+    job.until(lambda: not alive(before) and job.complete()[0] == 200)
+    assert len(job.engines()) == 1
+    assert "the relay answered nothing for 4 seconds, and was killed: it is started again" in job.said()
+
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@pytest.fixture
+def frozen_engine(job: Job) -> Iterator[Callable[[], None]]:
+    """Freezes a job's engine: like one that waits for a driver, no signal ends it."""
+    if os.geteuid() != 0 or not FREEZER.is_dir():
+        pytest.skip("a process that cannot be killed needs root and control groups of version 1")
+    group = FREEZER / f"llm-atc-{os.getpid()}"
+    group.mkdir()
+
+    def freeze() -> None:
+        (group / "cgroup.procs").write_text(str(job.engines()[0]))
+        (group / "freezer.state").write_text("FROZEN")
+
+    yield freeze
+    (group / "freezer.state").write_text("THAWED")
+    job.close()
+    assert soon(lambda: not (group / "cgroup.procs").read_text().strip())
+    group.rmdir()
+
+
+def test_an_engine_that_hangs_and_cannot_be_killed_ends_the_job(
+    job: Job, frozen_engine: Callable[[], None]
+) -> None:
+    job.start()
+    job.ready()
+    job.until(lambda: job.status()["keeper"]["engine"] == "ready")
+    frozen_engine()
+    assert job.ends() == 1
+    assert "The engine answered nothing for 4 seconds, and cannot be killed. The job ends" in job.said()
+    assert "the engine cannot be killed, and is left behind" in job.said()
+    assert len(job.engines()) == 1
+
+
+def test_an_engine_that_cannot_be_killed_does_not_keep_a_job_from_ending(
+    job: Job, frozen_engine: Callable[[], None]
+) -> None:
+    job.start(hang=60)
+    job.ready()
+    frozen_engine()
+    job.signal(signal.SIGTERM)
+    assert job.ends() == 143
+    assert "the engine cannot be killed, and is left behind" in job.said()
 
 
 def test_a_killed_relay_is_started_again(job: Job) -> None:
@@ -143,7 +214,7 @@ def test_a_killed_relay_is_started_again(job: Job) -> None:
 def test_a_relay_that_cannot_run_ends_the_job(job: Job) -> None:
     job.start(variables={"RELAY_ARGS": '["--no-such-option"]'})
     assert job.ends() == 1
-    assert "The relay ended at once, 5 times in a row." in job.said()
+    assert "The relay ended at once, or answered nothing, 5 times in a row." in job.said()
 
 
 MEMORY = Path("/sys/fs/cgroup/memory")
