@@ -20,7 +20,7 @@ from tests.cloud.client import free_port
 KEY = "sk-atc-the-keepers-key"
 PACKAGE = Path(llm_atc.__file__).parents[1]
 ENGINE = Path(__file__).with_name("moody_engine.py")
-PACE = {"tick": 0.2, "back_off": 0.2, "hang": 2, "grace": 3, "answer": 0.5}
+PACE = {"tick": 0.2, "back_off": 0.2, "hang": 4, "grace": 3, "killed": 2, "answer": 0.5}
 
 
 class Job:

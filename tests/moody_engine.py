@@ -5,6 +5,8 @@
 crash   end with 3 before listening, saying why as vLLM does
 eat     take memory until the system ends it
 write   write a file to the folder FULL, as a cache is written
+ill     (also later) answer /health with 503, as long as the mood lasts
+mute    (also later) be healthy, and fail all that is asked for tokens
         (anything else) serve
 
 POST /v1/completions {"stream": true, "seconds": S} sends a piece every tenth of a second for S seconds. Each
@@ -27,10 +29,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._say({"data": [{"id": MODEL}]} if self.path == "/v1/models" else {"path": self.path})
+        code = 503 if self.path == "/health" and mood() == "ill" else 200
+        self._say({"data": [{"id": MODEL}]} if self.path == "/v1/models" else {"path": self.path}, code)
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if mood() == "mute":
+            self._say({}, 500)
+            return
         if not asked.get("stream"):
             self._say({"choices": [{"text": "Cleared."}], "seen": sorted(os.environ)})
             return
@@ -45,9 +51,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
-    def _say(self, value: object) -> None:
+    def _say(self, value: object, code: int = 200) -> None:
         body = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(code)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -57,17 +63,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def mood() -> str:
+    """What the file says now."""
+    return Path(os.environ["MOOD"]).read_text() if Path(os.environ["MOOD"]).exists() else ""
+
+
 def main() -> None:
-    mood = Path(os.environ["MOOD"]).read_text() if Path(os.environ["MOOD"]).exists() else ""
+    now = mood()
     with Path(os.environ["STARTS"]).open("a") as starts:
         starts.write(f"{os.getpid()}\n")
-    if mood == "crash":
+    if now == "crash":
         print("RuntimeError: No available memory for the cache blocks", flush=True)
         sys.exit(3)
-    if mood == "write":
+    if now == "write":
         Path(os.environ["FULL"], "cache").write_bytes(b"x" * 2**20)
     taken = []
-    while mood == "eat":
+    while now == "eat":
         taken.append(bytearray(b"x" * 2**20))
     with http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler) as server:
         server.serve_forever()

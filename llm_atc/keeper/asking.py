@@ -26,16 +26,16 @@ def healthy(port: int, seconds: float) -> bool:
     return _get((LOOPBACK, port), "/health", None, seconds)[0] == 200
 
 
-def use(address: Address, key: str | None, seconds: float, *, tls: bool = False) -> Use | None:
-    """What the relay counts; None when it does not answer."""
+def use(address: Address, key: str | None, seconds: float, *, tls: bool = False) -> tuple[bool, Use | None]:
+    """Whether the relay answers at all, be it that it is too busy; and what it counts, where it says that."""
     status, body = _get(address, "/relay/status", key, seconds, tls=tls)
     if status != 200:
-        return None
+        return status != 0, None
     try:
         told = json.loads(body)
-        return Use(ready=told["ready"], in_flight=told["in_flight"], idle=told["idle_seconds"])
+        return True, Use(ready=told["ready"], in_flight=told["in_flight"], idle=told["idle_seconds"])
     except (ValueError, KeyError, TypeError):
-        return None
+        return True, None
 
 
 def _connection(address: Address, seconds: float, *, tls: bool) -> http.client.HTTPConnection:

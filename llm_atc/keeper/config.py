@@ -38,7 +38,9 @@ class Pace:
     longest_back_off: float = 60.0
     start: float = 7200.0
     hang: float = 120.0
+    unready: float = 240.0  # `hang`, and as long as the relay waits for a first token
     grace: float = 30.0
+    killed: float = 120.0  # so long may a system take to end what was killed
     answer: float = 5.0
 
 

@@ -1,7 +1,7 @@
 """The engine's side: started, watched, started again, given up.
 
 starting ──ready──► ready        ready: the relay got a token out of it
-   │ ended             │ ended, or no answer for long: killed
+   │ ended             │ ended; or no answer, or no token, for long: killed
    ▼                   ▼
 waiting (back-off) ──► starting  after too many starts in a row that were never ready: given up
 """
@@ -33,6 +33,8 @@ class Engine:
         self._next = 0.0
         self._asked = 0.0
         self._answered = 0.0
+        self._looked = 0.0
+        self._unready = 0.0  # seconds that the relay has said, while the engine was ready, that it is not
         self._ready_since = 0.0
         self._unlike_before = False  # the relay has noticed that this start is another one
         self._failed = 0  # starts in a row that were never ready
@@ -46,8 +48,8 @@ class Engine:
         """`starting`, `ready` or `waiting`."""
         return "waiting" if self._process is None else "ready" if self.ready else "starting"
 
-    def look(self, relay_says_ready: bool) -> str | None:
-        """Do what is due now; why it is given up, or None."""
+    def look(self, relay_says_ready: bool | None) -> str | None:
+        """Do what is due now; why it is given up, or None. A relay that cannot be asked says None."""
         now = time.monotonic()
         if self._process is None:
             return self._start() if now >= self._next else None
@@ -56,18 +58,19 @@ class Engine:
             return self._has_ended(self._process.how(code))
         self._ask(self._process, now)
         self._judge_ready(self._process, relay_says_ready, now)
+        self._count_unready(relay_says_ready, now)
         if self.ready and now - self._answered > self._pace.hang:
-            self._process.kill()
-            return self._has_ended(f"answered nothing for {span(self._pace.hang)}, and was killed")
+            return self._kill(self._process, f"answered nothing for {span(self._pace.hang)}")
+        if self.ready and self._unready > self._pace.unready:
+            return self._kill(self._process, f"generated nothing for {span(self._pace.unready)}")
         if not self.ready and self._process.age > self._pace.start:
-            self._process.kill()
             return f"The engine was not ready within {span(self._pace.start)}."
         return None
 
     def end(self) -> None:
-        """End it for good."""
-        if self._process is not None:
-            self._process.end(self._pace.grace)
+        """End it for good, as far as that can be done."""
+        if self._process is not None and not self._process.end(self._pace.grace, self._pace.killed):
+            self._say("the engine cannot be killed, and is left behind")
 
     def _start(self) -> str | None:
         self.ready, self._unlike_before = False, self.starts == 0
@@ -95,12 +98,26 @@ class Engine:
             self._answered = now
         self._asked = time.monotonic()
 
-    def _judge_ready(self, process: Process, relay_says_ready: bool, now: float) -> None:
+    def _judge_ready(self, process: Process, relay_says_ready: bool | None, now: float) -> None:
         self._unlike_before |= not relay_says_ready or process.age > RELAY_MEMORY
         if self.ready or not relay_says_ready or not self._unlike_before or self._answered < process.begun:
             return
         self.ready, self._failed, self._ready_since = True, 0, now
         self._say(f"the engine is ready, {span(process.age)} after its start")
+
+    def _count_unready(self, relay_says_ready: bool | None, now: float) -> None:
+        """How long it has generated nothing; while the relay cannot be asked, the count stands."""
+        if relay_says_ready:
+            self._unready = 0.0
+        elif relay_says_ready is False:
+            self._unready += now - self._looked
+        self._looked = now
+
+    def _kill(self, process: Process, why: str) -> str | None:
+        """Kill it, to be started again; one that cannot be killed keeps the GPU, and is given up."""
+        if process.kill(self._pace.killed):
+            return self._has_ended(f"{why}, and was killed")
+        return f"The engine {why}, and cannot be killed."
 
     def _has_ended(self, how: str) -> str | None:
         """Wait before the next start, or give up."""

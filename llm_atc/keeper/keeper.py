@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llm_atc.keeper.config import Config
 from llm_atc.keeper.engine import Engine
-from llm_atc.keeper.meter import WARN_BEFORE, Meter, boot_time, write_json
+from llm_atc.keeper.meter import WARN_BEFORE, Meter, machine_start, write_json
 from llm_atc.keeper.process import Process
 from llm_atc.keeper.relay import Relay
 from llm_atc.keeper.words import dollars, span
@@ -35,7 +35,7 @@ class Keeper:
         with suppress(OSError):
             config.state.mkdir(parents=True, exist_ok=True)
         self._notes = config.state / "status.json"
-        self._meter = Meter(config.state, config.limits, boot_time(), time.time())
+        self._meter = Meter(config.state, config.limits, machine_start(), time.time())
         self._relay = Relay(config, self._notes, say)
         self._engine = Engine(config, say)
         self._warned: dict[str, float] = {}
@@ -57,7 +57,7 @@ class Keeper:
         self._relay.end()
         self._engine.end()
         if self._beside is not None:
-            self._beside.end(self._config.pace.grace)
+            self._beside.end(self._config.pace.grace, self._config.pace.killed)
         self._meter.save(time.time(), at_once=True)
         return end.code
 
@@ -151,6 +151,8 @@ class Keeper:
             said.append(f"{dollars(limits.budget)} at {dollars(limits.hourly)} an hour")
         elif limits.budget is not None:
             say("warning: the machine's price is not known, so its budget is not kept")
+        if self._meter.ledger_damaged:
+            say("warning: what earlier starts of this machine cost cannot be read, and does not count")
         say("the job ends after " + ", or after ".join(said) if said else "the job never ends by itself")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -16,9 +18,19 @@ SAVE_EVERY = 60.0
 WARN_BEFORE = 600.0
 
 
-def boot_time() -> float:
-    """When this machine was started, in seconds since the epoch."""
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+def machine_start() -> float:
+    """When this machine, or the container that it is, was started, in seconds since the epoch."""
+    up = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - _age_of_the_first_process(up)
+
+
+def _age_of_the_first_process(up: float) -> float:
+    """In seconds, `up` at most; `up` where the system does not show it."""
+    with suppress(OSError, ValueError, IndexError):
+        begun = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])
+        age = up - begun / os.sysconf("SC_CLK_TCK")
+        return age if age >= 0 else up  # one that began before its clock's zero shows a number beyond all
+    return up
 
 
 class Meter:
@@ -34,22 +46,29 @@ class Meter:
         self._limits = limits
         self._boot = boot
         self._saved = now
-        self._before, self._by_then = 0.0, (0.0, 0.0)
-        self._read_ledger()
+        self._by_then = (0.0, 0.0)
+        self.ledger_damaged = False
+        self._before = self._read_ledger()
         self._read: float | None = None
         with suppress(OSError):
             if limits.asked is None or self._extension.stat().st_mtime <= limits.asked:
                 self._extension.unlink()
         self._limits = self._from_the_start(limits)
 
-    def _read_ledger(self) -> None:
-        """Dollars of earlier starts of this machine, and those by the moment that its budget counts from."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
+    def _read_ledger(self) -> float:
+        """Dollars of earlier starts of this machine; 0 where that cannot be read."""
+        try:
             kept = json.loads(self._ledger.read_text())
             same = abs(kept["boot"] - self._boot) < SAME_BOOT
-            self._before = float(kept["before"]) + (0 if same else float(kept["this"]))
-            moment, dollars_then = kept["by_then"]
-            self._by_then = (float(moment), float(dollars_then))
+            before = float(kept["before"]) + (0 if same else float(kept["this"]))
+            moment, then = kept.get("by_then", self._by_then)
+            self._by_then = (float(moment), float(then))
+        except FileNotFoundError:
+            return 0.0
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+            before = math.nan
+        self.ledger_damaged = not 0 <= before < math.inf
+        return 0.0 if self.ledger_damaged else before
 
     def _from_the_start(self, limits: Limits) -> Limits:
         """The same limits with a ttl from this machine's start, and a budget over all its starts."""
@@ -73,10 +92,8 @@ class Meter:
         with suppress(OSError, ValueError, TypeError):
             changed = self._extension.stat().st_mtime
             if changed != self._read:
-                told = json.loads(self._extension.read_text())
                 self._read = changed
-                names = ("ttl", "ttl_since", "budget", "budget_since")
-                newer = {name: told.get(name) or None for name in names}
+                newer = _read_extension(self._extension.read_text())
                 self._limits = self._from_the_start(replace(self._limits, **newer))
         return self._limits
 
@@ -106,15 +123,34 @@ class Meter:
             return
         self._saved = now
         this = self._this(now, hourly)
-        write_json(
-            self._ledger,
-            {"boot": self._boot, "before": self._before, "this": this, "by_then": self._by_then},
-        )
+        ledger = {"boot": self._boot, "before": self._before, "this": this, "by_then": self._by_then}
+        write_json(self._ledger, ledger, lasting=True)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write it so that a reader sees the old file or the new one, whole; quiet where that cannot be done."""
+def _read_extension(text: str) -> dict[str, float | None]:
+    """The limits of an extension, None for those that it does not set. Raises ValueError for what is none."""
+    told = json.loads(text)
+    if not isinstance(told, dict):
+        raise ValueError("an extension is an object")
+    found: dict[str, float | None] = {}
+    for name in ("ttl", "ttl_since", "budget", "budget_since"):
+        value = float(told.get(name) or 0)
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}")
+        found[name] = value or None
+    return found
+
+
+def write_json(path: Path, value: object, *, lasting: bool = False) -> None:
+    """Write it so that a reader sees the old file or the new one, whole; quiet where that cannot be done.
+
+    Where it is to be `lasting` that holds after a power cut too, and takes as long as the disk does.
+    """
     draft = path.with_name(f".{path.name}.draft")
     with suppress(OSError):
-        draft.write_text(json.dumps(value))
+        with draft.open("w") as file:
+            file.write(json.dumps(value))
+            file.flush()
+            if lasting:
+                os.fsync(file.fileno())
         draft.replace(path)

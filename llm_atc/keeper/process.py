@@ -64,11 +64,14 @@ class Process:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
-    def kill(self) -> None:
-        """End it, and all that it started, at once."""
+    def kill(self, seconds: float) -> bool:
+        """End it, and all that it started, at once; whether it is gone within so many seconds.
+
+        One that waits for a device or for a disk cannot be killed before that has answered.
+        """
         self._killed_by_us = self._alone = True
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        return self.wait(seconds) is not None
 
     def wait(self, seconds: float) -> int | None:
         """Its exit code; None when it still lives after that long."""
@@ -77,12 +80,12 @@ class Process:
             time.sleep(_POLL)
         return self.ended()
 
-    def end(self, grace: float) -> None:
-        """Ask it to end, and kill what still lives after `grace` seconds."""
-        if self.ended() is None:
-            self.interrupt()
-            if self.wait(grace) is None:
-                self.kill()
+    def end(self, grace: float, killed: float) -> bool:
+        """Ask it to end, and kill what still lives `grace` seconds later; whether it is gone in the end."""
+        if self.ended() is not None:
+            return True
+        self.interrupt()
+        return self.wait(grace) is not None or self.kill(killed)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):

@@ -20,6 +20,7 @@ from llm_atc.relay.server import Relay
 from llm_atc.relay.tls import read_tls
 
 KEY_VARIABLE = "LLM_ATC_RELAY_KEYS"
+IDLE = 10  # the exit code where nobody asked for long enough
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--idle-exit",
         type=float,
         metavar="SECONDS",
-        help="end, with exit code 0, after that long without a request",
+        help=f"end, with exit code {IDLE}, after that long without a request",
     )
     made.add_argument(
         "--notes",
@@ -99,8 +100,8 @@ def read_config(words: list[str] | None = None) -> Config:
     )
 
 
-async def serve(config: Config) -> None:
-    """Run a relay until SIGTERM, SIGINT or idleness."""
+async def serve(config: Config) -> int:
+    """Run a relay until SIGTERM, SIGINT or idleness; the exit code."""
     relay = Relay(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,6 +118,8 @@ async def serve(config: Config) -> None:
     await running
     if not relay.metrics.working and config.idle_exit and relay.metrics.idle_seconds >= config.idle_exit:
         sys.stderr.write(f"relay: no request for {config.idle_exit:g} seconds\n")
+        return IDLE
+    return 0
 
 
 def raise_open_files() -> None:
@@ -125,7 +128,7 @@ def raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+def runner() -> Callable[[Coroutine[Any, Any, int]], int]:
     """uvloop's, where that is installed; asyncio's otherwise."""
     try:
         import uvloop
@@ -139,14 +142,13 @@ def main(words: list[str] | None = None) -> int:
     try:
         config = read_config(words)
         raise_open_files()
-        runner()(serve(config))
+        return runner()(serve(config))
     except AtcError as error:
         sys.stderr.write(f"relay: {error.message}\n" + (f"try: {error.hint}\n" if error.hint else ""))
         return error.exit_code
     except OSError as error:
         sys.stderr.write(f"relay: {error}\n")
         return 1
-    return 0
 
 
 if __name__ == "__main__":
