@@ -51,7 +51,8 @@ class Engine:
 
     `{"act": …}`: "stream" (a piece whenever the test says so), "fail", "hang", "cut" (its body is too short),
     "silent" (closes without an answer), "garble", "until_close", "tired" (answers, and closes soon after
-    although it says keep-alive, as llama-server does), "large", "early" (answers before the body is there).
+    although it says keep-alive, as llama-server does), "large". The header `x-act`: "early" (answers before
+    the body is there), "ahead" (begins its answer, ends it when the test says so, then reads the body).
     """
 
     heard: list[Heard] = field(default_factory=list)
@@ -92,12 +93,17 @@ class Engine:
             while await reader.read(65536):
                 pass
             return None
+        ahead = heard.get("x-act") == "ahead"
+        if ahead:
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nahead\r\n")
+            await self.event("ahead").wait()
+            writer.write(b"0\r\n\r\n")
         if heard.get("transfer-encoding") == "chunked":
             heard.body = await self._chunks(reader)
         else:
             heard.body = await reader.readexactly(int(heard.get("content-length") or 0))
         self.heard.append(heard)
-        return heard
+        return await self._read(reader, writer) if ahead else heard
 
     async def _chunks(self, reader: asyncio.StreamReader) -> bytes:
         body = b""

@@ -67,14 +67,16 @@ class Exchange:
             self.fail(replies.TOO_LARGE)
         elif self.engine is None:
             self.pieces.append(data)
-        elif self._answer is None:
-            self.engine.write(data if self._sized else head.chunk(data))
+        elif self._sized:
+            self.engine.write(data, len(data))
+        else:
+            self.engine.write(head.chunk(data), 0)
 
     def finish(self) -> None:
-        """The request is whole."""
+        """The request is whole, and so is what was streamed of it: a chunked one may be ended."""
         self.complete = True
-        if self.engine is not None and not self.over:
-            self.engine.write(b"" if self._sized else head.LAST_CHUNK, last=True)
+        if self.engine is not None and not self.over and not self._sized:
+            self.engine.write(head.LAST_CHUNK, 1)
 
     @property
     def startable(self) -> bool:
@@ -108,14 +110,17 @@ class Exchange:
         """There is a connection: send what there is."""
         self.engine = engine
         if self._whole is not None:
-            engine.begin(self, self._whole, whole=True)
+            engine.begin(self, self._whole, owed=0)
             return
         kept, self.pieces = b"".join(self.pieces), []
         length = self.request.length
-        if length is None:
+        if length is not None:
+            owed = length - len(kept)
+        else:
+            owed = 0 if self.complete else 1  # the last chunk
             kept = head.chunk(kept) + (head.LAST_CHUNK if self.complete else b"")
         self.client.hold(False)
-        engine.begin(self, self._head(length) + kept, whole=self.complete)
+        engine.begin(self, self._head(length) + kept, owed=owed)
 
     def _head(self, length: int | None) -> bytes:
         return head.write_request(self.request, self._relay.host, self._relay.authorization, length)
