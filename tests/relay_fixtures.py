@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -26,6 +27,7 @@ LAST_WORDS = {
     "silent": b"",
     "garble": b"SSH-2.0-OpenSSH_9.2\r\n",
     "cut": b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this",
+    "half_head": b"HTTP/1.1 200 OK\r\ncontent-le",
     "until_close": b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nuntil the end",
 }
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -50,7 +52,8 @@ class Engine:
     """An HTTP server with the good and bad habits of engines; a request's body says which it shows.
 
     `{"act": …}`: "stream" (a piece whenever the test says so), "fail", "hang", "cut" (its body is too short),
-    "silent" (closes without an answer), "garble", "until_close", "tired" (answers, and closes soon after
+    "silent" (closes without an answer), "half_head", "garble", "until_close", "reset" (breaks such an answer
+    off when the test says so), "tired" (answers, and closes soon after
     although it says keep-alive, as llama-server does), "large". The header `x-act`: "early" (answers before
     the body is there), "ahead" (begins its answer, ends it when the test says so, then reads the body).
     """
@@ -149,6 +152,8 @@ class Engine:
             await writer.drain()
             await self.event("tired").wait()
             return False
+        if act == "reset":
+            return await self._reset(writer)
         if act == "large":
             return await self._large(writer)
         return self._say(writer, 200, answer(path))
@@ -184,6 +189,14 @@ class Engine:
             return False
         gone.cancel()
         self._say(writer, 200, answer("/v1/chat/completions"))
+        return False
+
+    async def _reset(self, writer: asyncio.StreamWriter) -> bool:
+        writer.write(LAST_WORDS["until_close"])
+        await self.event("reset").wait()
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
         return False
 
     async def _large(self, writer: asyncio.StreamWriter) -> bool:

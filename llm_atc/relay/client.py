@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import deque
+from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, cast
 
 from llm_atc.relay import replies
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 MAX_QUEUED = 16
 LINGER_SECONDS = 2.0
 PILED_BYTES = 64 * 1024
+RESET = struct.pack("ii", 1, 0)  # a socket's linger: on, for no time
 
 
 class ClientConnection(asyncio.Protocol):
@@ -136,10 +139,12 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def abort(self) -> None:
-        """Break off at once: the client sees that something is missing."""
+    def abort(self, *, reset: bool = False) -> None:
+        """Break off at once: the client sees that something is missing, if need be by a reset."""
         self._deaf = True
         if self._transport is not None:
+            if reset and not self._transport.is_closing():
+                self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
             self._transport.abort()
 
     def hold(self, held: bool) -> None:

@@ -81,7 +81,8 @@ class EngineConnection(asyncio.Protocol):
         self._pool.forget(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.engine_gone(served=self.served)
+            stale = self.served > 0 and self._head_bytes == 0
+            exchange.engine_gone(stale=stale, broken=exc is not None)
 
     def pause_writing(self) -> None:
         if self.exchange is not None:

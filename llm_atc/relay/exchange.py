@@ -38,7 +38,7 @@ class Exchange:
         self.received = 0
         self.raw = 0
         self.complete = self.begun = self.over = self.counted = False
-        self._retried = self._head_sent = self._frames = False
+        self._retried = self._head_sent = self._frames = self._open_ended = False
         self._whole: bytes | None = None
         self._answer: head.Answer | None = None
         self._defaults: dict[str, object] = {}
@@ -139,7 +139,7 @@ class Exchange:
         self._leave_engine()
         if self._head_sent:
             self._end(reply.status)
-            self.client.abort()
+            self.client.abort(reset=self._open_ended)
         else:
             self.pieces, self._whole, self.reply = [], None, reply
             self.client.attend()
@@ -195,7 +195,8 @@ class Exchange:
             length = None
         elif length is None:
             self._frames = self.request.http11
-            self.closing = self.closing or not self._frames
+            self._open_ended = not self._frames
+            self.closing = self.closing or self._open_ended
         self.closing = self.closing or self._relay.draining or not self.complete
         return head.write_answer(answer, length=length, chunked=self._frames, close=self.closing)
 
@@ -210,14 +211,18 @@ class Exchange:
             self._relay.metrics.between(self._model or "none", now - self._last_piece)
             self._last_piece = now
 
-    def engine_gone(self, *, served: int) -> None:
-        """The connection closed. Where the engine had only grown tired of it, another one is tried, once."""
+    def engine_gone(self, *, stale: bool, broken: bool) -> None:
+        """The connection closed; `broken`: not in good order, so that no answer is whole by it.
+
+        `stale` is one that served others before and said no byte to this request: the engine had only grown
+        tired of it, and another one is tried, once.
+        """
         self.engine = None
         if self.over:
             return
-        if self._answer is not None and self._answer.until_close:
+        if self._answer is not None and self._answer.until_close and not broken:
             self.flush(finished=True)
-        elif self._whole is not None and served and not self._retried:
+        elif self._whole is not None and stale and not self._retried:
             self._retried = True
             self._relay.metrics.retries += 1
             self._relay.pool.connect(self)
