@@ -179,6 +179,14 @@ def test_large_headers_are_refused(relay: Running) -> None:
     assert statuses(relay.send(POST + b"X: " + b"x" * 9000 + b"\r\n\r\n")) == [431]
     assert statuses(relay.send(POST + b"X: y\r\n" * 3000 + b"\r\n\r\n")) == [431]
     assert statuses(relay.send(b"POST /" + b"x" * 9000)) == [431]
+    assert statuses(relay.send(b"GET /v1/models?" + b"x" * 9000 + b" HTTP/1.1\r\n" + AUTH + b"\r\n")) == [431]
+
+
+def test_a_head_may_be_as_large_as_said_and_not_a_byte_larger(relay: Running) -> None:
+    head = b"GET /v1/models?%b HTTP/1.1\r\nConnection: close\r\n" + AUTH + b"\r\n"
+    room = LIMITS.header_bytes - len(head % b"")
+    assert statuses(relay.send(head % (b"x" * room))) == [200]
+    assert statuses(relay.send(head % (b"x" * (room + 1)))) == [431]
 
 
 def test_large_bodies_are_refused_whether_they_say_so_or_not(relay: Running) -> None:
