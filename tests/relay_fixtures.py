@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,16 +18,20 @@ from typing import Any
 import uvloop
 
 from llm_atc.access import Secret
+from llm_atc.relay.client import RESET
 from llm_atc.relay.config import Address, Config, Limits
 from llm_atc.relay.server import Relay
 
 KEY, OTHER_KEY = "sk-atc-the-relays-key", "sk-atc-another-key"
 HELLO = [{"role": "user", "content": "Hello"}]
 ANYWHERE = Address(host="127.0.0.1", port=0)
+LONG = b"x" * 60_000  # more than small sockets hold, less than what makes a transport call itself full
 LAST_WORDS = {
+    "long": b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(LONG), LONG),
     "silent": b"",
     "garble": b"SSH-2.0-OpenSSH_9.2\r\n",
     "cut": b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this",
+    "half_head": b"HTTP/1.1 200 OK\r\ncontent-le",
     "until_close": b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nuntil the end",
 }
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -50,8 +56,10 @@ class Engine:
     """An HTTP server with the good and bad habits of engines; a request's body says which it shows.
 
     `{"act": …}`: "stream" (a piece whenever the test says so), "fail", "hang", "cut" (its body is too short),
-    "silent" (closes without an answer), "garble", "until_close", "tired" (answers, and closes soon after
-    although it says keep-alive, as llama-server does), "large", "early" (answers before the body is there).
+    "silent" (closes without an answer), "half_head", "garble", "until_close", "reset" (breaks such an answer
+    off when the test says so), "tired" (answers, and closes soon after although it says keep-alive, as
+    llama-server does), "long", "large". The header `x-act`: "early" (answers before the body is there),
+    "ahead" (begins its answer, ends it when the test says so, then reads the body).
     """
 
     heard: list[Heard] = field(default_factory=list)
@@ -92,12 +100,17 @@ class Engine:
             while await reader.read(65536):
                 pass
             return None
+        ahead = heard.get("x-act") == "ahead"
+        if ahead:
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nahead\r\n")
+            await self.event("ahead").wait()
+            writer.write(b"0\r\n\r\n")
         if heard.get("transfer-encoding") == "chunked":
             heard.body = await self._chunks(reader)
         else:
             heard.body = await reader.readexactly(int(heard.get("content-length") or 0))
         self.heard.append(heard)
-        return heard
+        return await self._read(reader, writer) if ahead else heard
 
     async def _chunks(self, reader: asyncio.StreamReader) -> bytes:
         body = b""
@@ -143,6 +156,8 @@ class Engine:
             await writer.drain()
             await self.event("tired").wait()
             return False
+        if act == "reset":
+            return await self._reset(writer)
         if act == "large":
             return await self._large(writer)
         return self._say(writer, 200, answer(path))
@@ -180,6 +195,13 @@ class Engine:
         self._say(writer, 200, answer("/v1/chat/completions"))
         return False
 
+    async def _reset(self, writer: asyncio.StreamWriter) -> bool:
+        writer.write(LAST_WORDS["until_close"])
+        await self.event("reset").wait()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        writer.transport.abort()
+        return False
+
     async def _large(self, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (64 * 2**20))
         for _ in range(64):
@@ -207,12 +229,8 @@ def piece(number: int) -> dict[str, object]:
 def answer(path: str) -> dict[str, object]:
     if path == "/v1/embeddings":
         data = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}]
-        return {
-            "object": "list",
-            "data": data,
-            "model": "tiny",
-            "usage": {"prompt_tokens": 3, "total_tokens": 3},
-        }
+        used = {"prompt_tokens": 3, "total_tokens": 3}
+        return {"object": "list", "data": data, "model": "tiny", "usage": used}
     message = {"role": "assistant", "content": "Hello."}
     choice = {"index": 0, "message": message, "text": "Hello.", "finish_reason": "stop"}
     kind = {"id": "c", "object": "chat.completion", "created": 1, "model": "tiny"}
@@ -301,6 +319,21 @@ def request(
     if close:
         lines.append("Connection: close")
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def read_late(relay: Running, seconds: float, tls: ssl.SSLContext | None = None) -> bytes:
+    """What a client gets that asks for LONG, the last on its connection, and reads only after this time."""
+    bare = socket.socket()
+    bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # before it connects: later it counts for less
+    bare.connect(("127.0.0.1", relay.port))
+    with tls.wrap_socket(bare) if tls else bare as asking:
+        asking.sendall(request(close=False))
+        assert statuses(asking.recv(65536)) == [200]
+        for sending in [one._transport for one in relay.relay._clients if one._transport is not None]:
+            sending.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        asking.sendall(request(b'{"act": "long"}'))
+        time.sleep(seconds)
+        return read_all(asking)
 
 
 def statuses(received: bytes) -> list[int]:

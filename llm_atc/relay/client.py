@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import struct
 from collections import deque
+from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING, cast
 
 from llm_atc.relay import replies
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 MAX_QUEUED = 16
 LINGER_SECONDS = 2.0
 PILED_BYTES = 64 * 1024
+RESET = struct.pack("ii", 1, 0)  # a socket's linger: on, for no time
 
 
 class ClientConnection(asyncio.Protocol):
@@ -33,7 +37,8 @@ class ClientConnection(asyncio.Protocol):
         self._held = self._paused = False
         self._waiting_since = relay.now()
         self._fresh = True
-        self._leave_at: float | None = None
+        self._leaving_since: float | None = None
+        self._leave_at = 0.0
         self._stalled_since: float | None = None
 
     # asyncio.Protocol
@@ -136,10 +141,12 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def abort(self) -> None:
-        """Break off at once: the client sees that something is missing."""
+    def abort(self, *, reset: bool = False) -> None:
+        """Break off at once: the client sees that something is missing, if need be by a reset."""
         self._deaf = True
         if self._transport is not None:
+            if reset and not self._transport.is_closing():
+                self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
             self._transport.abort()
 
     def hold(self, held: bool) -> None:
@@ -185,7 +192,8 @@ class ClientConnection(asyncio.Protocol):
         self._queue.clear()
         if self._transport is None or self._transport.is_closing():
             return
-        self._leave_at = self._relay.now() + LINGER_SECONDS
+        self._leaving_since = self._relay.now()
+        self._leave_at = self._leaving_since + LINGER_SECONDS
         if self._transport.can_write_eof():
             self._pause(False)
             self._transport.write_eof()
@@ -197,10 +205,8 @@ class ClientConnection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Called every so often: end what takes too long."""
         limits = self._relay.config.limits
-        if self._leave_at is not None:
-            patience = 0.0 if self._stalled_since is None else limits.stalled_seconds
-            if now > self._leave_at + patience:
-                self.abort()
+        if self._leaving_since is not None:
+            self._check_leaving(now, self._leaving_since)
         elif self._stalled_since is not None and now - self._stalled_since > limits.stalled_seconds:
             self.abort()
         elif self._queue:
@@ -213,6 +219,26 @@ class ClientConnection(asyncio.Protocol):
             limits.header_seconds if self._fresh else limits.idle_connection_seconds
         ):
             self._leave()
+
+    def _check_leaving(self, now: float, since: float) -> None:
+        """The client has the patience for the stalled until all is sent, then a little time to read it."""
+        if self._full:
+            self._leave_at = now + LINGER_SECONDS
+            overdue = now - since > self._relay.config.limits.stalled_seconds
+        else:
+            overdue = now > self._leave_at
+        if overdue:
+            self.abort()
+
+    @property
+    def _full(self) -> bool:
+        """Whether the socket takes no more: what waits for it encrypted, a transport does not tell."""
+        bare = None if self._transport is None else self._transport.get_extra_info("socket")
+        if bare is None or bare.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(bare, select.POLLOUT)
+        return not poll.poll(0)
 
     def _check_exchange(self, exchange: Exchange, now: float) -> None:
         limits = self._relay.config.limits

@@ -18,7 +18,10 @@ MAX_IDLE = 256
 
 
 class EngineConnection(asyncio.Protocol):
-    """One connection to the engine, for one exchange at a time; `served` counts those it finished."""
+    """One connection to the engine, for one exchange at a time; `served` counts those it finished.
+
+    The engine was promised a body by the request's head: `_owed` is what it has not been sent of it.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -30,7 +33,7 @@ class EngineConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._finished = False
         self._reusable = False
-        self._sent_whole = True
+        self._owed = 0
         self.transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
         self.served = 0
@@ -39,16 +42,17 @@ class EngineConnection(asyncio.Protocol):
     def usable(self) -> bool:
         return self.transport is not None and not self.transport.is_closing()
 
-    def begin(self, exchange: Exchange, data: bytes, *, whole: bool) -> None:
-        """Send the head and what is there of the body; `whole` when that is all of it."""
+    def begin(self, exchange: Exchange, data: bytes, *, owed: int) -> None:
+        """Send the head and what is there of the body; `owed` is how much of it is still to be written."""
         self.exchange = exchange
         self._finished, self._in_head, self._interim, self._head_bytes = False, True, False, 0
-        self._sent_whole = whole
+        self._owed = owed
         self.pause(exchange.client.stalled)
-        self.write(data)
+        self.write(data, 0)
 
-    def write(self, data: bytes, *, last: bool = False) -> None:
-        self._sent_whole = self._sent_whole or last
+    def write(self, data: bytes, paid: int) -> None:
+        """Send more of the body: `paid` less of it is owed then."""
+        self._owed -= paid
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
 
@@ -77,7 +81,8 @@ class EngineConnection(asyncio.Protocol):
         self._pool.forget(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.engine_gone(served=self.served)
+            stale = self.served > 0 and self._head_bytes == 0
+            exchange.engine_gone(stale=stale, broken=exc is not None)
 
     def pause_writing(self) -> None:
         if self.exchange is not None:
@@ -108,10 +113,10 @@ class EngineConnection(asyncio.Protocol):
         exchange.flush(finished=self._finished)
 
     def _release(self, sound: bool) -> None:
-        """The answer is whole: free for the next exchange, unless something is left to send or to read."""
+        """The answer is whole: free for the next exchange, unless something is owed or left to read."""
         self.exchange = None
         self.served += 1
-        if sound and self._reusable and self._sent_whole and self.usable:
+        if sound and self._reusable and self._owed == 0 and self.usable:
             self._pool.keep(self)
         elif self.transport is not None:
             self.transport.abort()

@@ -38,7 +38,7 @@ class Exchange:
         self.received = 0
         self.raw = 0
         self.complete = self.begun = self.over = self.counted = False
-        self._retried = self._head_sent = self._frames = False
+        self._retried = self._head_sent = self._frames = self._open_ended = False
         self._whole: bytes | None = None
         self._answer: head.Answer | None = None
         self._defaults: dict[str, object] = {}
@@ -67,14 +67,16 @@ class Exchange:
             self.fail(replies.TOO_LARGE)
         elif self.engine is None:
             self.pieces.append(data)
-        elif self._answer is None:
-            self.engine.write(data if self._sized else head.chunk(data))
+        elif self._sized:
+            self.engine.write(data, len(data))
+        else:
+            self.engine.write(head.chunk(data), 0)
 
     def finish(self) -> None:
-        """The request is whole."""
+        """The request is whole, and so is what was streamed of it: a chunked one may be ended."""
         self.complete = True
-        if self.engine is not None and not self.over:
-            self.engine.write(b"" if self._sized else head.LAST_CHUNK, last=True)
+        if self.engine is not None and not self.over and not self._sized:
+            self.engine.write(head.LAST_CHUNK, 1)
 
     @property
     def startable(self) -> bool:
@@ -108,14 +110,17 @@ class Exchange:
         """There is a connection: send what there is."""
         self.engine = engine
         if self._whole is not None:
-            engine.begin(self, self._whole, whole=True)
+            engine.begin(self, self._whole, owed=0)
             return
         kept, self.pieces = b"".join(self.pieces), []
         length = self.request.length
-        if length is None:
+        if length is not None:
+            owed = length - len(kept)
+        else:
+            owed = 0 if self.complete else 1  # the last chunk
             kept = head.chunk(kept) + (head.LAST_CHUNK if self.complete else b"")
         self.client.hold(False)
-        engine.begin(self, self._head(length) + kept, whole=self.complete)
+        engine.begin(self, self._head(length) + kept, owed=owed)
 
     def _head(self, length: int | None) -> bytes:
         return head.write_request(self.request, self._relay.host, self._relay.authorization, length)
@@ -134,7 +139,7 @@ class Exchange:
         self._leave_engine()
         if self._head_sent:
             self._end(reply.status)
-            self.client.abort()
+            self.client.abort(reset=self._open_ended)
         else:
             self.pieces, self._whole, self.reply = [], None, reply
             self.client.attend()
@@ -190,7 +195,8 @@ class Exchange:
             length = None
         elif length is None:
             self._frames = self.request.http11
-            self.closing = self.closing or not self._frames
+            self._open_ended = not self._frames
+            self.closing = self.closing or self._open_ended
         self.closing = self.closing or self._relay.draining or not self.complete
         return head.write_answer(answer, length=length, chunked=self._frames, close=self.closing)
 
@@ -205,14 +211,18 @@ class Exchange:
             self._relay.metrics.between(self._model or "none", now - self._last_piece)
             self._last_piece = now
 
-    def engine_gone(self, *, served: int) -> None:
-        """The connection closed. Where the engine had only grown tired of it, another one is tried, once."""
+    def engine_gone(self, *, stale: bool, broken: bool) -> None:
+        """The connection closed; `broken`: not in good order, so that no answer is whole by it.
+
+        `stale` is one that served others before and said no byte to this request: the engine had only grown
+        tired of it, and another one is tried, once.
+        """
         self.engine = None
         if self.over:
             return
-        if self._answer is not None and self._answer.until_close:
+        if self._answer is not None and self._answer.until_close and not broken:
             self.flush(finished=True)
-        elif self._whole is not None and served and not self._retried:
+        elif self._whole is not None and stale and not self._retried:
             self._retried = True
             self._relay.metrics.retries += 1
             self._relay.pool.connect(self)

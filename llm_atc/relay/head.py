@@ -33,6 +33,7 @@ _HOP_BY_HOP = frozenset(
 )
 # Said by the relay itself, or not the engine's business.
 _NOT_FORWARDED = _HOP_BY_HOP | {b"host", b"authorization", b"x-api-key", b"content-length", b"expect"}
+_BODILESS = frozenset({b"GET", b"HEAD", b"DELETE"})
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
 
 
@@ -73,6 +74,9 @@ def read_request(method: bytes, target: bytes, headers: Headers, version: str) -
     http11 = version == "1.1"
     if http11 and b"host" not in known:
         raise Refused(bad_request("The header host is missing."))
+    length = _length(known, http11)
+    if length != 0 and method in _BODILESS:  # some engines read it, others take it for the next request
+        raise Refused(bad_request("A request with this method has no body."))
     connection = _words(lowered)
     keep_alive = http11 and b"close" not in connection
     return Request(
@@ -83,7 +87,7 @@ def read_request(method: bytes, target: bytes, headers: Headers, version: str) -
         known,
         http11,
         keep_alive,
-        _length(known, http11),
+        length,
     )
 
 

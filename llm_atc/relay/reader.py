@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # What a body's framing may cost besides the body: chunks of a byte are six, extensions and trailers more.
 SLACK_BYTES, SLACK_FACTOR = 64 * 1024, 32
+# Of a head besides method, target and headers: two spaces, the protocol, and the ends of first and last line.
+LINE_BYTES = len("  HTTP/1.1\r\n\r\n")
 
 
 class RequestReader:
@@ -71,11 +73,13 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         self.in_head, self._head_bytes = False, 0
         parser = self._parser
-        if sum(len(name) + len(value) + 4 for name, value in self._headers) > self._header_bytes:
+        method = parser.get_method()
+        size = len(method) + len(self._target) + LINE_BYTES
+        if size + sum(len(name) + len(value) + 4 for name, value in self._headers) > self._header_bytes:
             raise Refused(replies.HEADERS_TOO_LARGE)
         if parser.should_upgrade():
             raise Refused(replies.NO_UPGRADE)
-        request = read_request(parser.get_method(), self._target, self._headers, parser.get_http_version())
+        request = read_request(method, self._target, self._headers, parser.get_http_version())
         self.filling = self._client.arrived(request)
 
     def on_body(self, data: bytes) -> None:

@@ -46,14 +46,15 @@ class Relay:
     async def run(self) -> None:
         """Serve until `stop()`, or until it was idle for as long as `idle_exit` says; then drain."""
         loop = asyncio.get_running_loop()
-        listen, tls = self.config.listen, self.config.tls
+        listen, tls, limits = self.config.listen, self.config.tls, self.config.limits
         server = await loop.create_server(
             lambda: ClientConnection(self),
             listen.host,
             listen.port,
             backlog=BACKLOG,
             ssl=tls,
-            ssl_handshake_timeout=self.config.limits.header_seconds if tls else None,
+            ssl_handshake_timeout=limits.header_seconds if tls else None,
+            ssl_shutdown_timeout=limits.stalled_seconds if tls else None,
         )
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()

@@ -162,6 +162,23 @@ def test_an_answer_of_unknown_length_arrives_whole(relay: Running) -> None:
     assert received.endswith(b"\r\n\r\nuntil the end")
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_an_answer_without_a_length_that_breaks_off_is_not_taken_for_a_whole_one(
+    relay: Running, version: bytes
+) -> None:
+    with relay.connect() as asking:
+        asking.sendall(request(b'{"act": "reset"}').replace(b"HTTP/1.1", version))
+        received = b""
+        while b"until the end" not in received:
+            received += asking.recv(65536)
+        relay.set("reset")
+        if version == b"HTTP/1.1":
+            assert read_all(asking) in (b"", b"\r\n")
+        else:
+            with pytest.raises(ConnectionResetError):
+                asking.recv(65536)
+
+
 def test_a_connection_that_the_engine_closed_meanwhile_is_tried_anew(relay: Running) -> None:
     for _ in range(20):
         with relay.connect() as asking:
@@ -173,14 +190,17 @@ def test_a_connection_that_the_engine_closed_meanwhile_is_tried_anew(relay: Runn
         relay.call(relay.engine.event("tired").clear)
 
 
-def test_a_request_is_sent_a_second_time_only_once(relay: Running) -> None:
+@pytest.mark.parametrize(("act", "times"), [("silent", 2), ("half_head", 1)])
+def test_a_request_is_sent_a_second_time_only_once_and_only_to_silence(
+    relay: Running, act: str, times: int
+) -> None:
     with relay.connect() as asking:
         asking.sendall(request(close=False))
         assert asking.recv(65536).startswith(b"HTTP/1.1 200")
-        asking.sendall(request(b'{"act": "silent"}'))
+        asking.sendall(request(json.dumps({"act": act}).encode()))
         assert statuses(read_all(asking)) == [502]
-    assert len([one for one in relay.work if b"silent" in one.body]) == 2
-    assert metric(relay, "retries_total") == 1
+    assert len([one for one in relay.work if act.encode() in one.body]) == times
+    assert metric(relay, "retries_total") == times - 1
 
 
 def test_connections_to_the_engine_are_kept(relay: Running) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_atc.relay.config import Limits
+from llm_atc.relay.exchange import Exchange
 from llm_atc.relay.routes import NEVER, find
 from tests.local_fixtures import eventually
 from tests.relay_fixtures import KEY, Running, read_all, relay_running, request, statuses
@@ -72,6 +73,12 @@ MALFORMED = {
     "a chunk longer than said": POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n",
     "a chunk of endless size": POST + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}",
     "line feeds alone between chunks": POST + b"Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n",
+    "a body with GET": b"GET /v1/models HTTP/1.1\r\n" + AUTH + b"Content-Length: 2\r\n\r\n{}",
+    "a body with HEAD": b"HEAD /health HTTP/1.1\r\n" + AUTH + b"Content-Length: 2\r\n\r\n{}",
+    "a body with DELETE": b"DELETE /v1/responses/x HTTP/1.1\r\n" + AUTH + b"Content-Length: 2\r\n\r\n{}",
+    "a chunked body with GET": b"GET /v1/models HTTP/1.1\r\n"
+    + AUTH
+    + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "no host": b"GET /v1/models HTTP/1.1\r\nAuthorization: Bearer " + KEY.encode() + b"\r\n\r\n",
     "two hosts": b"GET /v1/models HTTP/1.1\r\nHost: other\r\n" + AUTH + b"\r\n",
     "two authorizations": b"GET /v1/models HTTP/1.1\r\nAuthorization: Bearer x\r\n" + AUTH + b"\r\n",
@@ -135,6 +142,34 @@ def test_trailers_and_chunk_extensions_do_not_reach_the_engine(relay: Running) -
     assert (heard.get("x-trailer"), heard.get("authorization"), heard.body) == (None, None, b"{}")
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_answer_before_the_bodys_end_leaves_the_engine_nothing_to_misread(
+    relay: Running, chunked: bool, whole: bool
+) -> None:
+    body = b"x" * 400_000
+    coding = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    sent = b"61A80\r\n" + body + b"\r\n0\r\n\r\n" if chunked else body
+    relay.call(relay.engine.event("ahead").clear)
+    before = len(relay.work)
+    with relay.connect() as asking:
+        asking.sendall(POST + b"X-Act: ahead\r\n" + coding + b"\r\n\r\n" + sent[:300_000])
+        assert b"ahead" in asking.recv(65536)
+        if whole:
+            asking.sendall(sent[300_000:])
+            eventually(lambda: relay.call(lambda: all(one.complete for one in exchanges(relay))))
+        relay.set("ahead")
+        assert read_all(asking).endswith(b"0\r\n\r\n")
+    assert statuses(relay.send(request())) == [200]
+    heard = [one.body for one in relay.work[before:]]
+    assert heard == ([body, b"{}"] if whole else [b"{}"])
+
+
+def exchanges(relay: Running) -> list[Exchange]:
+    """The requests that are being worked on."""
+    return [one for client in relay.relay._clients for one in client._queue]
+
+
 def test_an_upgrade_is_refused(relay: Running) -> None:
     sent = b"GET /v1/models HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + AUTH + b"\r\n"
     assert statuses(relay.send(sent)) == [501]
@@ -144,6 +179,14 @@ def test_large_headers_are_refused(relay: Running) -> None:
     assert statuses(relay.send(POST + b"X: " + b"x" * 9000 + b"\r\n\r\n")) == [431]
     assert statuses(relay.send(POST + b"X: y\r\n" * 3000 + b"\r\n\r\n")) == [431]
     assert statuses(relay.send(b"POST /" + b"x" * 9000)) == [431]
+    assert statuses(relay.send(b"GET /v1/models?" + b"x" * 9000 + b" HTTP/1.1\r\n" + AUTH + b"\r\n")) == [431]
+
+
+def test_a_head_may_be_as_large_as_said_and_not_a_byte_larger(relay: Running) -> None:
+    head = b"GET /v1/models?%b HTTP/1.1\r\nConnection: close\r\n" + AUTH + b"\r\n"
+    room = LIMITS.header_bytes - len(head % b"")
+    assert statuses(relay.send(head % (b"x" * room))) == [200]
+    assert statuses(relay.send(head % (b"x" * (room + 1)))) == [431]
 
 
 def test_large_bodies_are_refused_whether_they_say_so_or_not(relay: Running) -> None:

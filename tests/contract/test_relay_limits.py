@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import socket
 
+import pytest
+
 from llm_atc.relay.config import Address, Limits
 from tests.local_fixtures import eventually
 from tests.relay_fixtures import (
     KEY,
+    LONG,
     Engine,
     ask,
     read_all,
+    read_late,
     relay_running,
     request,
     statuses,
@@ -60,6 +64,17 @@ def test_a_request_that_takes_too_long_ends() -> None:
     with relay_running(limits=Limits(request_seconds=0.2)) as relay:
         assert statuses(relay.send(request(b'{"act": "hang"}'))) == [504]
         eventually(lambda: relay.engine.broken_off == 1)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_last_answer_on_a_connection_waits_for_a_slow_client(
+    monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
+    monkeypatch.setattr("llm_atc.relay.client.LINGER_SECONDS", 0.1)
+    with relay_running(loop=loop) as relay:
+        assert read_late(relay, 1.5).endswith(b"\r\n\r\n" + LONG)
+    with relay_running(loop=loop, limits=Limits(stalled_seconds=0.3)) as relay:
+        assert len(read_late(relay, 1.5)) < len(LONG)
 
 
 def test_a_limit_is_put_into_requests_that_name_none() -> None:

@@ -19,7 +19,7 @@ from llm_atc.certificates import Certificate
 from llm_atc.errors import SecretMissing, UsageError
 from llm_atc.relay.config import Limits
 from llm_atc.relay.tls import read_tls
-from tests.relay_fixtures import HELLO, KEY, Running, relay_running
+from tests.relay_fixtures import HELLO, KEY, LONG, Running, read_late, relay_running
 
 CERTIFICATE = Certificate.make("demo", datetime.now(UTC))
 OTHER = Certificate.make("demo", datetime.now(UTC))
@@ -52,6 +52,13 @@ def test_a_client_that_knows_the_certificate_is_served_and_streamed_to(relay: Ru
             assert next(stream).choices[0].delta.content == f"w{number} "
             relay.set(f"chunk {number + 1}")
         assert next(stream).usage.completion_tokens == 2
+
+
+def test_the_last_answer_on_a_connection_waits_for_a_slow_client(
+    relay: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_atc.relay.client.LINGER_SECONDS", 0.1)
+    assert read_late(relay, 1.5, knowing(CERTIFICATE)).endswith(b"\r\n\r\n" + LONG)
 
 
 def test_a_client_that_knows_another_certificate_turns_away(relay: Running) -> None:
