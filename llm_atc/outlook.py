@@ -144,7 +144,7 @@ def _judged(
         return Outlook(plan=decided, findings=tuple(findings), notes=notes, options=options, machine=here)
     if not any(one.check == "model" for one in findings):
         findings.insert(0, ok("model", f"{facts.spec.ref.name} can be read."))
-    if not any(one.check == "offers" for one in findings) and here is None:
+    if not any(one.check in ("offers", "cloud") for one in findings) and here is None:
         findings.insert(
             1, ok("offers", f"{decided.place} sells {' or '.join(map(str, decided.accelerators))}.")
         )

@@ -16,8 +16,8 @@ def with_files(request: Request) -> Request:
     """The request with absolute paths. Raises UsageError for what is not there, naming the flag."""
     asked = request.inference
     template = asked.chat_template
-    if template is not None and not is_template_text(template) and _is_here(template):
-        template = _found(template, "--chat-template")
+    if template is not None and not is_template_text(template) and (not template or _is_here(template)):
+        template = _file(template, "--chat-template")
     lora = tuple((name, _adapter(path, request)) for name, path in asked.lora)
     log_file = request.log_file and _writable(request.log_file)
     return replace(
@@ -44,7 +44,7 @@ def _text(path: str, flag: str) -> str:
 
 def _is_here(text: str) -> bool:
     """Whether this means a file here: by its look, or because there is one."""
-    return is_path(text) or (bool(text) and Path(text).exists())
+    return is_path(text) or Path(text).exists()
 
 
 def _adapter(path: str, request: Request) -> str:
@@ -63,6 +63,13 @@ def _found(text: str, flag: str) -> str:
     if not path.exists():
         raise UsageError(f"{flag}: there is no {path}.")
     return str(path)
+
+
+def _file(text: str, flag: str) -> str:
+    found = _found(text, flag)
+    if not Path(found).is_file():
+        raise UsageError(f"{flag} {text!r} is no file.")
+    return found
 
 
 def _writable(text: str) -> str:

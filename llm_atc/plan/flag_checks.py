@@ -60,9 +60,10 @@ def check_flags(request: Request) -> None:
             f"{min(taken)} is a variable that llm-atc sets itself.",
             hint="its flags: --name, --port, --api-key",
         )
-    if request.served_model_name is not None and not request.served_model_name.isprintable():
+    name = request.served_model_name
+    if name is not None and not (name.strip() and name.isprintable()):
         raise UsageError(
-            f"--served-model-name {request.served_model_name!r} has letters that cannot be shown.",
+            f"--served-model-name {name!r} is empty, or has letters that cannot be shown.",
             hint="--served-model-name my-model",
         )
     if request.num_nodes < 1:

@@ -116,10 +116,16 @@ def _everywhere(catalog: Any, accelerator: Accelerator) -> list[Any]:
 
 
 def _all_names(catalog: Any, place: Place) -> tuple[str, ...]:
+    """What there is to be had; the error of a catalogue where none can be read."""
     names: set[str] = set()
+    failed: Exception | None = None
     for cloud in (place.cloud,) if place.cloud else LISTED:
-        with contextlib.suppress(Exception):
+        try:
             names |= set(catalog.list_accelerators(gpus_only=True, clouds=cloud, require_price=False))
+        except Exception as error:  # noqa: BLE001  (raised below, where no other cloud has a name)
+            failed = error
+    if failed is not None and not names:
+        raise failed
     return tuple(sorted(names))
 
 

@@ -152,6 +152,8 @@ def translate(error: Exception) -> AtcError | None:
     from urllib3.exceptions import HTTPError
 
     text = first_line(error)
+    if isinstance(error, RequestException) and _from_elsewhere(error):
+        return CloudError(text, hint="llm-atc doctor")
     table: tuple[tuple[tuple[type[BaseException], ...], Callable[[], AtcError]], ...] = (
         (
             (
@@ -204,6 +206,14 @@ def translate(error: Exception) -> AtcError | None:
         if type(error).__module__.startswith("sky.")
         else _other(error)
     )
+
+
+def _from_elsewhere(error: Any) -> bool:
+    """Whether another server than SkyPilot's own was asked, such as that of its catalogue."""
+    from sky.server import common
+
+    asked = getattr(error, "request", None)
+    return asked is not None and not str(asked.url).startswith(common.get_server_url())
 
 
 def _unavailable(error: Exception) -> AtcError:

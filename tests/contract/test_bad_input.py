@@ -82,6 +82,36 @@ TYPED: dict[str, tuple[tuple[str, ...], int, str, str]] = {
         "An API key has 8 to 256",
         "leave --api-key away",
     ),
+    "a key's variable that is not set": (
+        (*HUB_MODEL, *A100, "--api-key", "MY_KEY_VARIABLE"),
+        1,
+        "--api-key names MY_KEY_VARIABLE, and your environment has no MY_KEY_VARIABLE",
+        "export MY_KEY_VARIABLE=…",
+    ),
+    "another model for the engine": (
+        (*HUB_MODEL, *A100, "--", "--model", "other"),
+        2,
+        "--model is not for the engine",
+        "--name MODEL before the --",
+    ),
+    "another revision for the engine": (
+        (*HUB_MODEL, *A100, "--revision", "a", "--", "--revision=b"),
+        2,
+        "--revision is not for the engine",
+        "--revision REVISION before the --",
+    ),
+    "no context": (
+        (*HUB_MODEL, *A100, "--max-model-len", "0"),
+        2,
+        "--max-model-len 0 leaves no room for a token",
+        "--max-model-len 4096",
+    ),
+    "a folder as chat template": (
+        (*HUB_MODEL, *A100, "--chat-template", "/"),
+        2,
+        "--chat-template '/' is no file",
+        "",
+    ),
     "key and no key": (
         (*HUB_MODEL, *A100, "--api-key", "abcdefgh", "--no-auth"),
         2,

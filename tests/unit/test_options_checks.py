@@ -31,6 +31,7 @@ SUPERVISED = "--data-parallel-multi-port-external-lb -dp 4 -dpl 2"
     ("options", "told"),
     [
         ("--enable-auto-tool-choice", "wants --tool-call-parser"),
+        ("--max-model-len 0", "leaves no room for a token"),
         ("--sse-keep-alive-interval -1", "--sse-keep-alive-interval"),
         ("--enable-per-request-metrics --disable-log-stats", "exclude each other"),
         ("--grpc --grpc-port 5000", "exclude each other"),

@@ -220,6 +220,7 @@ def test_the_engine_loads_the_hubs_id_or_the_path_that_the_files_are_put_at(
         ("/models/it's $(mine)", {}, "a path has no quotes"),
         (None, {"image": "docker:a;reboot"}, "is no image's name"),
         (None, {"served_model_name": "x\nworkdir: /etc"}, "has letters that cannot be shown"),
+        (None, {"served_model_name": " "}, "is empty"),
     ],
 )
 def test_what_a_shell_or_a_comment_would_not_take_as_one_word_is_refused(
