@@ -284,3 +284,6 @@ class _Once:
 
     def fetch(self, model: ModelSpec, report: Reporter) -> str:
         return self._models.fetch(model, report)
+
+    def path(self, model: ModelSpec) -> str:
+        return self._models.path(model)

@@ -54,7 +54,7 @@ def plan(world: World, request: Request, *, strict: bool = True, ask: bool | Non
 
     ref = ModelRef.parse(request.model, request.source, request.revision)
     token = dict(request.secrets).get(HUB_TOKEN)
-    spec, picked = ModelSpec(ref=ref, revision=ref.revision), None
+    spec, picked = ModelSpec.assumed(ref), None
     if request.place.local or request.accelerators:
         try:
             spec = _looked(world, ref, token, request)

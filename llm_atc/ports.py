@@ -202,6 +202,9 @@ class Models(Protocol):
         is not copied again.
         """
 
+    def path(self, model: ModelSpec) -> str:
+        """What `fetch` returns for this model, with nothing copied and nobody asked."""
+
 
 class Engines(Protocol):
     """The engines on this machine, each in an environment of its own."""

@@ -207,6 +207,9 @@ class FakeModels:
     def fetch(self, model: ModelSpec, report: Reporter) -> str:
         return model.ref.location
 
+    def path(self, model: ModelSpec) -> str:
+        return model.ref.location
+
 
 class FakeCatalog:
     """A Catalog that sells everything, but for what `sold` says and unless `raises` is set.

@@ -49,12 +49,12 @@ def plan(
     found = look(world, request, ask=False)
     told = tell(world, request, found, bandwidth)
     if as_json:
-        text = text_of(found.plan) if as_yaml and found.plan else None
+        text = text_of(world, found.plan) if as_yaml and found.plan else None
         output.print_json({**told.json(), **({"task": text} if as_yaml else {})})
     else:
         _show(told, found)
         if as_yaml and found.plan:
-            sys.stdout.write(text_of(found.plan))
+            sys.stdout.write(text_of(world, found.plan))
     if not found.starts:
         raise typer.Exit(1)
 

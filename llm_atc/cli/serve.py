@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,17 +48,16 @@ def serve(
 
     What follows `--` goes to the engine as it is: llm-atc serve MODEL … -- --max-model-len 4096
     """
-    from llm_atc.errors import UsageError
     from llm_atc.launcher import Until
 
     invocation = context.obj if isinstance(context.obj, Invocation) else Invocation()
     request = ask(with_model(typed, positional), invocation.engine_args).request
+    if foreground:
+        _check_foreground(request, elsewhere=as_json or detach_run or detach_setup)
     if dry_run:
-        _print_task(request)
+        _print_task(request, as_json)
         return
     if foreground:
-        if as_json or detach_run or detach_setup:
-            raise UsageError("--foreground stays in this terminal: it goes with no --json and no --detach.")
         _serve_in_foreground(request, yes, force)
         return
     until = Until.SUBMITTED if detach_setup else Until.SET_UP if detach_run else Until.READY
@@ -85,31 +84,54 @@ def open_world() -> World:
     return world(Settings.read(os.environ))
 
 
-def _print_task(request: Request) -> None:
+def _check_foreground(request: Request, *, elsewhere: bool) -> None:
+    from llm_atc.errors import UsageError
+
+    if elsewhere:
+        raise UsageError("--foreground stays in this terminal: it goes with no --json and no --detach.")
+    if not request.place.local:
+        raise UsageError("--foreground is for this machine.", hint="--cloud local --foreground")
+
+
+def _print_task(request: Request, as_json: bool) -> None:
+    from llm_atc.cli import output
     from llm_atc.outlook import look
 
-    found = look(open_world(), request, ask=False)
+    world = open_world()
+    found = look(world, request, ask=False)
     decided = found.startable(force=True)
     for sentence in found.warnings():
         typer.echo(f"· {sentence}", err=True)
-    sys.stdout.write(text_of(decided))
+    if as_json:
+        output.print_json(_facts_of(world, decided))
+    else:
+        sys.stdout.write(text_of(world, decided))
 
 
-def text_of(plan: Plan) -> str:
+def text_of(world: World, plan: Plan) -> str:
     """What would be launched: a SkyPilot task, or the command of this machine."""
     from llm_atc.bootstrap import render
     from llm_atc.render.command import text
 
-    return text(plan) if plan.place.local else render(plan)
+    return text(plan, world.models.path(plan.model)) if plan.place.local else render(plan)
+
+
+def _facts_of(world: World, plan: Plan) -> dict[str, Any]:
+    """What `text_of` says, as values."""
+    import yaml
+
+    from llm_atc.bootstrap import render
+    from llm_atc.render.command import facts
+
+    if plan.place.local:
+        return facts(plan, world.models.path(plan.model))
+    return {"task": yaml.safe_load(render(plan))}
 
 
 def _serve_in_foreground(request: Request, yes: bool, force: bool) -> None:
     from llm_atc import launcher
     from llm_atc.cli.progress import Progress
-    from llm_atc.errors import UsageError
 
-    if not request.place.local:
-        raise UsageError("--foreground is for this machine.", hint="--cloud local --foreground")
     if not request.auth:
         asking(yes)(NO_KEY)
     report = Progress(verbose=True)

@@ -176,3 +176,10 @@ class ModelSpec:
     file: str | None = None
     quantizations: tuple[str, ...] = ()
     safetensors: bool = False
+
+    @classmethod
+    def assumed(cls, ref: ModelRef) -> ModelSpec:
+        """What holds of a model that nobody could look at: only GGUF has quantizations and such a name."""
+        gguf = ref.quantization is not None or ref.location.lower().endswith(".gguf")
+        form = Format.GGUF if gguf else Format.HUGGING_FACE
+        return cls(ref=ref, format=form, revision=ref.revision)

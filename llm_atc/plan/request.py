@@ -80,19 +80,12 @@ class Request:
 def read_pairs(
     given: Iterable[str] | Mapping[str, str | None], environ: Mapping[str, str], *, flag: str
 ) -> dict[str, str]:
-    """Read `KEY=VAL` and `KEY` (its value then comes from `environ`), several to a text; or such a mapping.
+    """Read what `split_pairs` reads, or such a mapping; the value of a bare `KEY` comes from `environ`.
 
-    A text that holds one pair is taken whole, so `KEY=a b` is one value; a text is split as a shell would
-    split it only where every part is a pair of its own, so `A=1 B=2` is two.
-    Raises UsageError for a malformed name, an unclosed quote, or a name with no value anywhere.
+    Raises UsageError where `split_pairs` does, and for a name with no value anywhere.
     """
     pairs: dict[str, str] = {}
-    for name, said in given.items() if isinstance(given, Mapping) else _parts(given, flag):
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{flag} {name!r} is not a variable's name: letters, digits and _ only.",
-                hint=f"{flag} NAME=VALUE, or {flag} NAME to take the value from your environment",
-            )
+    for name, said in split_pairs(given, flag=flag):
         value = environ.get(name) if said is None else said
         if value is None:
             raise UsageError(
@@ -103,6 +96,24 @@ def read_pairs(
             raise UsageError(f"{flag} {name}: a value of one line is needed.")
         pairs[name] = value
     return pairs
+
+
+def split_pairs(
+    given: Iterable[str] | Mapping[str, str | None], *, flag: str
+) -> Iterator[tuple[str, str | None]]:
+    """Each `KEY=VAL` and `KEY` (with None) in these texts, several to a text; or such a mapping's items.
+
+    A text that holds one pair is taken whole, so `KEY=a b` is one value; a text is split as a shell would
+    split it only where every part is a pair of its own, so `A=1 B=2` is two.
+    Raises UsageError for a malformed name and an unclosed quote.
+    """
+    for name, value in given.items() if isinstance(given, Mapping) else _parts(given, flag):
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{flag} {name!r} is not a variable's name: letters, digits and _ only.",
+                hint=f"{flag} NAME=VALUE, or {flag} NAME to take the value from your environment",
+            )
+        yield name, value
 
 
 def _parts(texts: Iterable[str], flag: str) -> Iterator[tuple[str, str | None]]:

@@ -19,7 +19,7 @@ from llm_atc.plan.key_values import Misfit, check, nearest
 from llm_atc.plan.keys import KEYS, Key, Kind, Value, Values
 from llm_atc.plan.layers import FLAG, Layer, Settled, settle
 from llm_atc.plan.program_line import Program, ProgramLine
-from llm_atc.plan.shell import assignment
+from llm_atc.plan.request import split_pairs
 
 # What `serve` takes beside the settings; tests hold this against the command itself.
 WITH_VALUE = frozenset({"--config", "--timeout"})
@@ -71,12 +71,17 @@ def read_serve(words: list[str], known: OptionSets) -> ProgramLine:
     common = inference.words_with_gpus(read_inference(settled), engine)
     check_once(common, joined.words, known(engine))
     llama = engine is EngineName.LLAMA_CPP
+    envs = dict(split_pairs(_texts(said["envs"]), flag="--envs"))
     left = (*_left_out(read.values, engine), *read.own)
     return ProgramLine(
         program=Program.LLAMA_SERVER if llama else Program.VLLM_SERVE,
         words=(*_model_words(model, llama=llama), *_server_words(settled, llama), *common, *joined.words),
-        env=tuple(pair for text in _texts(said["envs"]) if (pair := assignment(text)) is not None),
-        notes=(*joined.notes, *(f"{text} is llm-atc's own, and left out." for text in left)),
+        env=tuple((name, value) for name, value in envs.items() if value is not None),
+        notes=(
+            *joined.notes,
+            *(f"{text} is llm-atc's own, and left out." for text in left),
+            *(f"{name} has no value in this line: it is left out." for name in envs if envs[name] is None),
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable
-from typing import assert_never
+from typing import Any, assert_never
 
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.model import Where
@@ -62,8 +62,11 @@ def _entry(executable: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _gguf(plan: Plan, model: str) -> tuple[str, ...]:
-    """A file is loaded; of a directory, the plan's file in it."""
-    file = plan.model.file
+    """A file is loaded; of a directory, the plan's file in it; of a repository where no file is known, what
+    llama-server takes there."""
+    file, ref = plan.model.file, plan.model.ref
+    if not file and ref.where is Where.HUB:
+        return ("-hf", f"{model}:{ref.quantization}" if ref.quantization else model)
     if file and not model.endswith(".gguf"):
         return ("-m", f"{model.rstrip('/')}/{file}")
     return ("-m", model)
@@ -74,14 +77,23 @@ def environment(plan: Plan) -> dict[str, str]:
     return dict(plan.envs)
 
 
-def text(plan: Plan) -> str:
-    """The command as a shell would read it. What is only known at the start, and secrets, stand by name."""
-    where = plan.model.ref.where
-    model = plan.model.ref.location if where in (Where.HUB, Where.DISK) else plan.checkpoint
+def facts(plan: Plan, model: str) -> dict[str, Any]:
+    """The command's words, its variables, and the names of its secrets, as `text` says them."""
+    words = _typed(plan, model)
+    return {"command": list(words), "env": environment(plan), "secrets": list(plan.secret_names)}
+
+
+def _typed(plan: Plan, model: str) -> tuple[str, ...]:
+    """The command with the engine by its name, on the endpoint's own address."""
     executable = plan.executable or (PROGRAMS[plan.engine],)
-    words = command(plan, executable, model, plan.host or LOOPBACK, plan.port, environment(plan))
+    return command(plan, executable, model, plan.host or LOOPBACK, plan.port, environment(plan))
+
+
+def text(plan: Plan, model: str) -> str:
+    """The command as a shell would read it. What is only known at the start, and secrets, stand by name;
+    `model` is what `command` takes."""
     lines = [f"# needs {plan.pin.requirements[0]}", *(f"# secret: {name}" for name in plan.secret_names)]
     if plan.relay_arguments:
         lines.append(f"# the relay in front of it is told: {shlex.join(plan.relay_arguments)}")
     envs = [f"{name}={shlex.quote(value)} \\" for name, value in environment(plan).items()]
-    return "\n".join([*lines, *envs, shlex.join(words)]) + "\n"
+    return "\n".join([*lines, *envs, shlex.join(_typed(plan, model))]) + "\n"

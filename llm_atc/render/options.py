@@ -14,7 +14,7 @@ from llm_atc.plan.llama_line import MODEL_DESTS
 from llm_atc.plan.options import Json, Options, OptionSet
 from llm_atc.render.yaml import dump
 
-# What llm-atc decides by itself: where the engine listens, who may ask, under which name.
+# What is llm-atc's to say: where the endpoint listens, who may ask, under which name.
 _OWN = ("host", "port", "api_key", "served_model_name", "alias", "hf_token", "api_key_file")
 
 
@@ -74,13 +74,12 @@ def _name(line: CommandLine) -> str:
 
 
 def _own_words(options: Options, notes: list[str]) -> Sequence[str]:
+    """What `serve` has options of its own for."""
     words: list[str] = []
-    if options.get("port") is not None:
-        words += ["--port", str(options["port"])]
-    if options.get("host") is not None:
-        notes.append(
-            f"--host {options['host']} is left out: llm-atc opens the port with the key as its lock."
-        )
+    for dest in ("host", "port"):
+        if options.get(dest) is not None:
+            words += [f"--{dest}", str(options[dest])]
+    words += _served_name(options, notes)
     if options.get("api_key"):
         words += ["--api-key", "API_KEY"]
         notes.append("The key is not written here: export API_KEY=…")
@@ -89,15 +88,20 @@ def _own_words(options: Options, notes: list[str]) -> Sequence[str]:
     if options.get("hf_token") is not None:
         words += ["--secret", "HF_TOKEN"]
         notes.append("The token is not written here: export HF_TOKEN=…")
-    names = (*_each(options.get("served_model_name")), *_each(options.get("alias")))
-    notes += [f"The name {name} is left out: requests call the model by its --name." for name in names]
     return words
 
 
-def _each(value: Json) -> list[Json]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
+def _served_name(options: Options, notes: list[str]) -> Sequence[str]:
+    """The first of the names that requests may call the model by: `serve` has one."""
+    first, *others = (*_names(options.get("served_model_name")), *_names(options.get("alias"))) or ("",)
+    notes += [f"The name {name} is left out: requests call the model {first}." for name in others]
+    return ("--served-model-name", first) if first else ()
+
+
+def _names(value: Json) -> list[str]:
+    """vLLM's list, or llama-server's names with commas between."""
+    texts = value if isinstance(value, list) else str(value or "").split(",")
+    return [name for text in texts if (name := str(text).strip())]
 
 
 def _variables(line: CommandLine, notes: list[str]) -> Sequence[str]:

@@ -107,7 +107,11 @@ class HubCache:
                 f"{error.filename or self.folder} cannot be written: {error.strerror or error}.",
                 hint=f"df -h {self.folder}",
             ) from error
-        return root / "snapshots" / str(spec.revision), moved
+        return self.snapshot(spec), moved
+
+    def snapshot(self, spec: ModelSpec) -> Path:
+        """The folder that shows the commit's files under their names, whether they are here or not."""
+        return self._root(spec.ref) / "snapshots" / str(spec.revision)
 
     def _get(self, spec: ModelSpec, name: str, file: HubFile, token: str | None, count: Count) -> Done:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache

@@ -67,16 +67,36 @@ class AllModels:
 
     def fetch(self, model: ModelSpec, report: Reporter) -> str:
         """See Models.fetch. A GGUF model's path is its file's."""
-        ref = model.ref
-        if ref.where is Where.HUB:
-            return self._from_hub(model, report)
-        if ref.where is Where.DISK:
-            from llm_atc.sources.disk import absolute
+        match model.ref.where:
+            case Where.HUB:
+                return self._from_hub(model, report)
+            case Where.S3 | Where.GCS:
+                self._copy(model, report)
+            case Where.DISK:
+                pass
+            case _:
+                assert_never(model.ref.where)
+        return self.path(model)
 
-            folder = absolute(ref.location)
-        else:
-            folder = self._copy(model, report)
+    def path(self, model: ModelSpec) -> str:
+        """See Models.path."""
+        if model.ref.where is Where.HUB and model.file is None:
+            return model.ref.location
+        folder = self._folder_of(model)
         return str(folder / model.file if model.file else folder)
+
+    def _folder_of(self, model: ModelSpec) -> Path:
+        match model.ref.where:
+            case Where.HUB:
+                return self.hub_cache().snapshot(model)
+            case Where.DISK:
+                from llm_atc.sources.disk import absolute
+
+                return absolute(model.ref.location)
+            case Where.S3 | Where.GCS:
+                return self.folder(model.ref)
+            case _:
+                assert_never(model.ref.where)
 
     def _from_hub(self, model: ModelSpec, report: Reporter) -> str:
         """vLLM fetches a repository by itself; a GGUF file is fetched here, with the parts that follow it."""
@@ -106,7 +126,7 @@ class AllModels:
         write_record(folder, model.ref)
         return folder, pull(model.ref.location, folder, progress, mirror=True, choose=wanted)
 
-    def _copy(self, model: ModelSpec, report: Reporter) -> Path:
+    def _copy(self, model: ModelSpec, report: Reporter) -> None:
         location = model.ref.location
         report.stage(Stage.WEIGHTS)
         last = -1
@@ -121,4 +141,3 @@ class AllModels:
         folder, moved = self.pull(model, progress)
         if moved.skipped < moved.files:
             report.note(f"Copied {moved.bytes / 1e9:.2f} GB from {location} to {folder}.")
-        return folder

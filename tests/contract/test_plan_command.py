@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from examples import make_tiny_gguf
 from examples.make_tiny_model import make
@@ -179,6 +181,50 @@ def test_a_dry_run_renders_what_is_refused_and_says_so(environment: dict[str, st
     assert done.returncode == 0
     assert "No tokenizer lies beside" in done.stderr
     assert "resources:" in done.stdout
+
+
+def test_a_dry_run_prints_the_task_or_the_command_as_json(environment: dict[str, str], models: Path) -> None:
+    good = str(models / "good")
+    variables = ("-e", "A=b c", "--secret", "T=a-secret-value")
+    for where in (HERE, ON_AWS):
+        text = llm_atc(environment, "serve", good, *where, *variables, "--dry-run").stdout
+        done = llm_atc(environment, "serve", good, *where, *variables, "--dry-run", "--json")
+        assert done.returncode == 0, done.stderr
+        assert "a-secret-value" not in done.stdout
+        found = json.loads(done.stdout)
+        if where is ON_AWS:
+            assert found == {"task": yaml.safe_load(text)}
+        else:
+            assert shlex.join(found["command"]) in text
+            assert found["command"][:3] == ["vllm", "serve", good]
+            assert found["env"].items() >= {"A": "b c"}.items()
+            assert found["secrets"] == ["T", "VLLM_API_KEY"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((*HERE, "--json"), "stays in this terminal"),
+        ((*HERE, "--detach-run"), "stays in this terminal"),
+        ((*HERE, "--detach-setup"), "stays in this terminal"),
+        (ON_AWS, "is for this machine"),
+    ],
+)
+def test_a_dry_run_refuses_what_serve_refuses(
+    environment: dict[str, str], models: Path, words: tuple[str, ...], says: str
+) -> None:
+    serve = ("serve", str(models / "good"), "--foreground", *words)
+    for dry in ((), ("--dry-run",)):
+        done = llm_atc(environment, *serve, *dry)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert says in done.stderr
+
+
+def test_a_dry_run_names_the_folder_of_this_machine(environment: dict[str, str]) -> None:
+    source = ("--name", "llm-atc/x", "--source", "s3://my-bucket/x")
+    done = llm_atc(environment, "serve", *source, *HERE, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"vllm serve {environment['HOME']}/.llm-atc/models/x-" in done.stdout
 
 
 def test_a_plan_loads_no_skypilot_while_the_catalogue_is_kept(

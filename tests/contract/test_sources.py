@@ -185,12 +185,26 @@ class Told:
 
 def fetch(home: Path, name: str, source: str | None = None) -> tuple[str, Told]:
     models, told = AllModels(home), Told()
-    return models.fetch(models.look(ModelRef.parse(name, source), None), told), told
+    model = models.look(ModelRef.parse(name, source), None)
+    foretold = models.path(model)
+    path = models.fetch(model, told)
+    assert path == foretold
+    return path, told
 
 
 def test_a_hub_model_is_loaded_by_its_name(hub_of: HubOf, model_directory: Path, tmp_path: Path) -> None:
     hub_of({"org/tiny": model_directory})
     assert fetch(tmp_path, "org/tiny")[0] == "org/tiny"
+
+
+def test_a_file_of_the_hub_is_loaded_from_where_it_was_foretold(hub_of: HubOf, tmp_path: Path) -> None:
+    (tmp_path / "tiny-Q8_0.gguf").write_bytes(gguf("llama", size=300_000))
+    hub_of({"org/tiny-GGUF": tmp_path})
+    models = AllModels(tmp_path / "home", tmp_path / "cache")
+    model = models.look(ModelRef.parse("org/tiny-GGUF:Q8_0"), None)
+    foretold = models.path(model)
+    assert not Path(foretold).exists()
+    assert models.fetch(model, Told()) == foretold
 
 
 def test_a_directory_is_loaded_where_it_is(model_directory: Path, tmp_path: Path) -> None:

@@ -49,19 +49,23 @@ def test_the_engines_own_line_is_in_full() -> None:
 
 
 def test_an_llm_atc_command_writes_no_secret_and_takes_what_is_its_own() -> None:
-    text, notes = said(LINE + " --host 0.0.0.0 --served-model-name n --hf-token hf_made_up", "--to", "serve")
+    text, notes = said(LINE + " --host ::1 --served-model-name n m --hf-token hf_made_up", "--to", "serve")
     assert shlex.split(text) == shlex.split(
-        "llm-atc serve --name org/x --port 9000 --api-key API_KEY --secret HF_TOKEN --envs A=b "
-        "-- --max-model-len 32000 --tensor-parallel-size 2"
+        "llm-atc serve --name org/x --host ::1 --port 9000 --served-model-name n --api-key API_KEY "
+        "--secret HF_TOKEN --envs A=b -- --max-model-len 32000 --tensor-parallel-size 2"
     )
     assert "hf_made_up" not in text + notes
-    assert "--host 0.0.0.0 is left out" in notes
-    assert "The name n is left out" in notes
+    assert "--host" not in notes
+    assert "The name m is left out: requests call the model n." in notes
 
 
 def test_a_llama_server_line_becomes_an_llm_atc_command() -> None:
-    text, _ = said("llama-server -m x.gguf -ngl 99 --alias a --port 8080", "--to", "serve")
-    assert text == "llm-atc serve --name ./x.gguf --backend llama-cpp --port 8080 -- --n-gpu-layers 99\n"
+    text, notes = said("llama-server -m x.gguf -ngl 99 --alias a,b --port 8080", "--to", "serve")
+    assert shlex.split(text) == shlex.split(
+        "llm-atc serve --name ./x.gguf --backend llama-cpp --port 8080 --served-model-name a "
+        "-- --n-gpu-layers 99"
+    )
+    assert "The name b is left out" in notes
 
 
 @pytest.mark.parametrize("form", ["yaml", "json", "line"])
@@ -75,6 +79,14 @@ def test_an_llm_atc_command_is_read_again() -> None:
     text, _ = said("vllm serve org/x -tp 2 --port 9000", "--to", "serve")
     again: dict[str, Any] = json.loads(said("--json", stdin=text)[0])
     assert again["options"] == {"port": 9000, "tensor_parallel_size": 2}
+
+
+@pytest.mark.parametrize("model", ["org/x", "./x.gguf"])
+def test_where_it_listens_and_what_it_is_called_stay_in_an_llm_atc_command(model: str) -> None:
+    text, notes = said(f"llm-atc serve {model} --served-model-name qwen --host 127.0.0.1", "--to", "serve")
+    assert "--host 127.0.0.1 --served-model-name qwen" in text
+    assert notes == ""
+    assert said(text, "--to", "serve") == (text, "")
 
 
 def test_what_vllm_checks_after_parsing_is_checked_unless_told_not_to() -> None:

@@ -17,6 +17,7 @@ from llm_atc.errors import (
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.backend_words import Backend
 from llm_atc.plan.engine import EngineName
+from llm_atc.plan.request import Request
 from llm_atc.ports import Sold
 from llm_atc.sources.models import AllModels
 from tests.fakes import Fakes
@@ -48,6 +49,26 @@ def test_a_model_that_is_not_there_ends_a_strict_plan_and_warns_in_another(fakes
     planned = planning.plan(fakes.world, CLOUD, strict=False)
     assert planned.problems == (fakes.models.raises,)
     assert planned.plan.model.looked is False
+
+
+@pytest.mark.parametrize(
+    ("model", "engine"),
+    [
+        ("Qwen/Qwen3-0.6B-GGUF:Q8_0", EngineName.LLAMA_CPP),
+        ("s3://bucket/tiny.gguf", EngineName.LLAMA_CPP),
+        ("./tiny.GGUF", EngineName.LLAMA_CPP),
+        ("Qwen/Qwen3-0.6B-GGUF@main", EngineName.VLLM),
+    ],
+)
+@pytest.mark.parametrize("request_", [CLOUD, HERE], ids=["cloud", "here"])
+def test_a_model_that_nobody_can_look_at_is_what_its_name_says(
+    fakes: Fakes, request_: Request, model: str, engine: EngineName
+) -> None:
+    fakes.models.raises = ModelNotFound("The hub is out of reach.")
+    asked = replace(request_, model=model)
+    assert planning.plan(fakes.world, asked, strict=False).plan.engine is engine
+    both = planning.plan(fakes.world, replace(asked, engine=EngineName.VLLM), strict=False)
+    assert both.plan.engine is EngineName.VLLM
 
 
 @pytest.mark.parametrize("error", [OfferError("No such region."), CloudError("No catalogue can be read.")])

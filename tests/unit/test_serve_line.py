@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from llm_atc.plan.command_line import CommandLine
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.keys import KEYS, Key, Kind
 from llm_atc.plan.pasted_line import parse
+from llm_atc.plan.request import read_pairs
 from llm_atc.plan.serve_line import ALONE, WITH_VALUE, read_values
 from llm_atc.store.engine_options import engine_options
 
@@ -115,6 +117,19 @@ def test_what_serve_refuses_is_refused(text: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(text)
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["A=1 B=2", "A=b c", "A='b c' B=2", "A=it's", " A=1 "])
+def test_variables_are_read_as_serve_reads_them(text: str) -> None:
+    line = read(f"M -e {shlex.quote(text)}")
+    assert line.env == read_pairs([text], {}, flag="--envs")
+
+
+def test_a_variable_whose_value_is_elsewhere_is_left_out_and_said() -> None:
+    line = read("M --envs A=1 --envs HERE")
+    assert (line.env, line.notes) == ({"A": "1"}, ("HERE has no value in this line: it is left out.",))
+    with pytest.raises(UsageError, match="not a variable's name"):
+        read("M --envs 1A=1")
 
 
 def test_short_flags_may_stand_at_their_value() -> None:
