@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from llm_atc.errors import UsageError
 from llm_atc.plan import llama_cpp, vllm
 from llm_atc.plan.placement import TLS_VARIABLE
@@ -92,8 +94,7 @@ def check_flags(request: Request) -> None:
 
 
 def _check_wishes(request: Request) -> None:
-    if request.max_price is not None and not request.max_price > 0:
-        raise UsageError(f"--max-price {request.max_price} is no price.", hint="--max-price 1.50")
+    check_price(request.max_price)
     if request.concurrency < 1:
         raise UsageError(
             f"--concurrency {request.concurrency} is not a number of requests.", hint="--concurrency 8"
@@ -115,6 +116,12 @@ def _check_cloud(request: Request) -> None:
             "--gpus and --num-nodes contradict each other: several machines use all of their GPUs.",
             hint="leave --gpus away",
         )
+
+
+def check_price(dollars: float | None) -> None:
+    """UsageError for a limit of US dollars an hour that no price keeps."""
+    if dollars is not None and not 0 < dollars < math.inf:
+        raise UsageError(f"--max-price {dollars} is no price.", hint="--max-price 1.50")
 
 
 def check_engine_args(words: tuple[str, ...]) -> None:
