@@ -34,6 +34,7 @@ def init(
 ) -> None:
     """Look at this machine, and write a configuration with every setting explained."""
     from llm_atc.config import change, schema, template
+    from llm_atc.config.file import text_of
     from llm_atc.errors import ConfigError
 
     settings = _settings()
@@ -42,7 +43,7 @@ def init(
         raise ConfigError(f"{path} is there already.", hint="llm-atc config edit   (or init --force)")
     made = template.text(_look(settings), Path(schema.__file__).with_name(schema.FILE))
     if path.exists():
-        change.write(path.with_name(f"{path.name}.bak"), path.read_text(encoding="utf-8"))
+        change.write(path.with_name(f"{path.name}.bak"), text_of(path))
     change.write(path, made)
     typer.echo(path)
 
@@ -162,6 +163,7 @@ def set_value(
 ) -> None:
     """Change one setting of the configuration, and keep its comments and its order."""
     from llm_atc.config import change
+    from llm_atc.config.file import text_of
     from llm_atc.errors import UsageError
     from llm_atc.folders import held
     from llm_atc.plan.key_values import Misfit, from_text
@@ -174,7 +176,7 @@ def set_value(
         raise UsageError(f"{key.name}: {error}.") from None
     path = _settings().config
     with held(path.resolve().parent, make=True):
-        text = path.read_bytes().decode() if path.exists() else ""
+        text = text_of(path) if path.exists() else ""
         change.write(path, change.changed(text, key, read, str(path), engine_options))
 
 

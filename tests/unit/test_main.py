@@ -50,6 +50,26 @@ def test_what_cannot_be_counted_with_is_no_number_of_any_option(
     assert ended.value.code == 2
 
 
+@pytest.mark.parametrize("words", [["set", "model.name", "a/b"], ["init", "--force"], ["show"]])
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_a_configuration_that_cannot_be_read_is_named_and_left_as_it_is(
+    words: list[str],
+    content: bytes | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    monkeypatch.setenv("LLM_ATC_CONFIG", str(path))
+    with pytest.raises(SystemExit) as ended:
+        run(["config", *words])
+    said = " ".join(capsys.readouterr().err.split())
+    why = "cannot be read: Is a directory." if content is None else "is not text in UTF-8."
+    assert (ended.value.code, said) == (1, f"Error: configuration file: {path} {why}")
+    assert path.is_dir() if content is None else path.read_bytes() == content
+
+
 def test_a_price_below_nothing_is_no_price(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(["accelerators", "--max-price", "-1"])
