@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from examples.make_tiny_model import make
 from llm_atc.cli.main import run
 
 
@@ -68,6 +71,38 @@ def test_a_configuration_that_cannot_be_read_is_named_and_left_as_it_is(
     why = "cannot be read: Is a directory." if content is None else "is not text in UTF-8."
     assert (ended.value.code, said) == (1, f"Error: configuration file: {path} {why}")
     assert path.is_dir() if content is None else path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "config show",
+        "config show --json",
+        "config path",
+        "config schema",
+        "engines list",
+        "plan MODEL --cloud local",
+        "fit MODEL",
+        "fit MODEL --json",
+    ],
+)
+def test_output_that_nobody_reads_is_no_error(words: str, tmp_path: Path) -> None:
+    make(tmp_path / "model")
+    typed = words.replace("MODEL", str(tmp_path / "model")).split()
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "from llm_atc.cli.main import run; run()", *typed],
+            env=os.environ | {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_price_below_nothing_is_no_price(capsys: pytest.CaptureFixture[str]) -> None:
