@@ -154,7 +154,7 @@ def _check(path: Path) -> None:
     read_file(path, USER_CONFIG, engine_options)
 
 
-@app.command("set")
+@app.command("set", context_settings={"ignore_unknown_options": True})
 def set_value(
     name: Annotated[str, typer.Argument(metavar="KEY", help="A setting, such as inference.gpu_memory.")],
     value: Annotated[
@@ -166,6 +166,7 @@ def set_value(
     from llm_atc.config.file import text_of
     from llm_atc.errors import UsageError
     from llm_atc.folders import held
+    from llm_atc.plan.asked_values import check_alone
     from llm_atc.plan.key_values import Misfit, from_text
     from llm_atc.store.engine_options import engine_options
 
@@ -174,6 +175,10 @@ def set_value(
         read = from_text(key, value)
     except Misfit as error:
         raise UsageError(f"{key.name}: {error}.") from None
+    try:
+        check_alone(key.name, read)
+    except UsageError as error:
+        raise UsageError(f"{key.name}: {error.message}", hint=error.hint) from None
     path = _settings().config
     with held(path.resolve().parent, make=True):
         text = text_of(path) if path.exists() else ""

@@ -105,6 +105,62 @@ def test_output_that_nobody_reads_is_no_error(words: str, tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cloud.ttl", "8x"),
+        ("cloud.idle_action", "foo"),
+        ("cloud.idle_minutes", "-5"),
+        ("cloud.copy_minutes", "0"),
+        ("cloud.budget", "abc"),
+        ("cloud.name", "mars"),
+        ("cloud.cache", "gs://bucket"),
+        ("resources.accelerators", "L4:x"),
+        ("resources.max_price", "nan"),
+        ("resources.concurrency", "0"),
+        ("resources.disk_size", "1"),
+        ("resources.num_nodes", "0"),
+        ("deployment.name", "bad name!"),
+        ("inference.max_model_len", "many"),
+        ("inference.lora", "=x"),
+        ("generation.top_k", "-2"),
+    ],
+)
+def test_config_set_refuses_what_serve_would_refuse(
+    name: str,
+    value: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "config.yaml"
+    monkeypatch.setenv("LLM_ATC_CONFIG", str(path))
+    with pytest.raises(SystemExit) as ended:
+        run(["config", "set", name, value])
+    assert (ended.value.code, path.exists()) == (2, False)
+    assert capsys.readouterr().err.startswith(f"Error: {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "written"),
+    [
+        ("generation.top_k", "-1", "generation:\n  top_k: -1\n"),
+        ("generation.presence_penalty", "-1.5", "generation:\n  presence_penalty: -1.5\n"),
+        ("cloud.ttl", "8h", "cloud:\n  ttl: 8h\n"),
+        ("cloud.ttl", "null", "cloud:\n  ttl: null\n"),
+        ("resources.max_price", "null", "resources:\n  max_price: null\n"),
+    ],
+)
+def test_config_set_takes_what_serve_takes(
+    name: str, value: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    monkeypatch.setenv("LLM_ATC_CONFIG", str(path))
+    with pytest.raises(SystemExit) as ended:
+        run(["config", "set", name, value])
+    assert (ended.value.code, path.read_text()) == (0, written)
+
+
 def test_a_price_below_nothing_is_no_price(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(["accelerators", "--max-price", "-1"])
