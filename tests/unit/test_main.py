@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -159,6 +160,18 @@ def test_config_set_takes_what_serve_takes(
     with pytest.raises(SystemExit) as ended:
         run(["config", "set", name, value])
     assert (ended.value.code, path.read_text()) == (0, written)
+
+
+def test_chat_advises_no_option_that_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hi"))
+    with pytest.raises(SystemExit) as ended:
+        run(["chat", str(tmp_path / "nothing"), "--serve", "--cloud", "local", "--yes"])
+    said = capsys.readouterr().err
+    assert (ended.value.code, "There is no directory" in said, "--force" in said) == (1, True, False)
 
 
 def test_a_price_below_nothing_is_no_price(capsys: pytest.CaptureFixture[str]) -> None:
