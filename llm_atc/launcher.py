@@ -95,13 +95,14 @@ def serve(
     show: Show = lambda found, quote: None,
     until: Until = Until.READY,
     timeout: float = 3600,
-    force: bool = False,
+    force: bool | None = False,
 ) -> Status:
     """From a request to an endpoint that has answered once.
 
     `confirm` is asked before anything is replaced, `order` before anything that costs money, and after `show`
     was told what is known of it; each raises Declined. `timeout` is seconds, for launch and wait together.
-    What is known not to start is refused with the error that says why, unless `force`.
+    What is known not to start is refused with the error that says why, unless `force`, which is None for
+    commands that do not have it.
     """
     found, decided = _preflight(world, request, report, force=force)
     target = world.target(decided)
@@ -121,7 +122,9 @@ def serve(
     return status_of(world, decided.name)
 
 
-def _preflight(world: World, request: Request, report: Reporter, *, force: bool) -> tuple[Outlook, Plan]:
+def _preflight(
+    world: World, request: Request, report: Reporter, *, force: bool | None
+) -> tuple[Outlook, Plan]:
     """All that can be known before a start, its warnings told, and the plan in it."""
     found = look(world, request)
     decided = found.startable(force=force)

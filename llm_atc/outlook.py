@@ -73,15 +73,18 @@ class Outlook:
         """Whether nothing is known that keeps it from starting."""
         return self.plan is not None and not refusals(self.findings)
 
-    def startable(self, *, force: bool = False) -> Plan:
-        """The plan; the first refusal is raised as an error, the others being its details, unless `force`."""
+    def startable(self, *, force: bool | None = False) -> Plan:
+        """The plan; the first refusal is raised as an error, the others being its details, unless `force`.
+
+        `force` is None where the user cannot ask for it, and is not told of it then.
+        """
         stops = refusals(self.findings)
         if self.plan is not None and (force or not stops):
             return self.plan
         first, *others = stops
         error = first.raised()
         error.details = (*error.details, *(_line(one) for one in others))
-        if self.plan is not None and error.exit_code == 1:
+        if self.plan is not None and error.exit_code == 1 and force is not None:
             error.details = (*error.details, "Nothing was started. --force starts it all the same.")
         raise error
 

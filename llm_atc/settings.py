@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_atc.errors import ConfigError
+from llm_atc.errors import ConfigError, VariableError
 
+HOME_VARIABLE = "LLM_ATC_HOME"
 CONFIG_VARIABLE = "LLM_ATC_CONFIG"
 
 
@@ -23,10 +24,9 @@ class Settings:
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Settings:
         """`LLM_ATC_HOME` moves the home, which is `~/.llm-atc` otherwise; `LLM_ATC_CONFIG` the configuration,
-        which is `llm-atc/config.yaml` in `$XDG_CONFIG_HOME` or `~/.config` otherwise."""
-        given = environ.get("LLM_ATC_HOME")
-        home = Path(given) if given else Path.home() / ".llm-atc"
-        return cls(home=home.expanduser().absolute(), config=_config(environ), environ=environ)
+        which is `llm-atc/config.yaml` in `$XDG_CONFIG_HOME` or `~/.config` otherwise. Raises VariableError
+        for a home that is a file."""
+        return cls(home=_home(environ), config=_config(environ), environ=environ)
 
     def existing_config(self) -> Path:
         """The path of the configuration. ConfigError when a variable names one that is not there."""
@@ -35,6 +35,16 @@ class Settings:
                 f"{CONFIG_VARIABLE} names {self.config}, which is not there.", hint="llm-atc config init"
             )
         return self.config
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    given = environ.get(HOME_VARIABLE)
+    home = (Path(given).expanduser() if given else Path.home() / ".llm-atc").absolute()
+    if given and home.exists() and not home.is_dir():
+        raise VariableError(
+            f"{HOME_VARIABLE} names {home}, which is no directory.", hint=f"export {HOME_VARIABLE}=~/.llm-atc"
+        )
+    return home
 
 
 def _config(environ: Mapping[str, str]) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llm_atc.cli.options import AsJson
+from llm_atc.cli.options import AsJson, finite
 
 if TYPE_CHECKING:
     from llm_atc.plan.accelerators import Accelerator
@@ -38,7 +38,8 @@ def accelerators(
     cloud: Annotated[str | None, Option("--cloud", help="A cloud that SkyPilot knows.")] = None,
     region: Annotated[str | None, Option("--region", help="A region of that cloud.")] = None,
     max_price: Annotated[
-        float | None, Option("--max-price", help="The most that a machine may cost, in dollars an hour.")
+        float | None,
+        Option("--max-price", callback=finite, help="The most that a machine may cost, in dollars an hour."),
     ] = None,
     spot: Annotated[bool, Option("--spot", help="Spot machines too.")] = False,
     as_json: AsJson = False,
@@ -48,10 +49,12 @@ def accelerators(
     from llm_atc.cli.offer_table import offer_table
     from llm_atc.cli.serve import open_world
     from llm_atc.plan.fit import Wish
+    from llm_atc.plan.flag_checks import check_price
     from llm_atc.plan.market import cheapest, rows
     from llm_atc.plan.offers import Terms, nothing_allowed
     from llm_atc.plan.places import read_place
 
+    check_price(max_price)
     world = open_world()
     place = read_place(cloud, region, None)
     catalogue = world.catalog.read((place.cloud,) if place.cloud else ())

@@ -34,6 +34,7 @@ def init(
 ) -> None:
     """Look at this machine, and write a configuration with every setting explained."""
     from llm_atc.config import change, schema, template
+    from llm_atc.config.file import text_of
     from llm_atc.errors import ConfigError
 
     settings = _settings()
@@ -42,7 +43,7 @@ def init(
         raise ConfigError(f"{path} is there already.", hint="llm-atc config edit   (or init --force)")
     made = template.text(_look(settings), Path(schema.__file__).with_name(schema.FILE))
     if path.exists():
-        change.write(path.with_name(f"{path.name}.bak"), path.read_text(encoding="utf-8"))
+        change.write(path.with_name(f"{path.name}.bak"), text_of(path))
     change.write(path, made)
     typer.echo(path)
 
@@ -153,7 +154,7 @@ def _check(path: Path) -> None:
     read_file(path, USER_CONFIG, engine_options)
 
 
-@app.command("set")
+@app.command("set", context_settings={"ignore_unknown_options": True})
 def set_value(
     name: Annotated[str, typer.Argument(metavar="KEY", help="A setting, such as inference.gpu_memory.")],
     value: Annotated[
@@ -162,8 +163,10 @@ def set_value(
 ) -> None:
     """Change one setting of the configuration, and keep its comments and its order."""
     from llm_atc.config import change
+    from llm_atc.config.file import text_of
     from llm_atc.errors import UsageError
     from llm_atc.folders import held
+    from llm_atc.plan.asked_values import check_alone
     from llm_atc.plan.key_values import Misfit, from_text
     from llm_atc.store.engine_options import engine_options
 
@@ -172,9 +175,13 @@ def set_value(
         read = from_text(key, value)
     except Misfit as error:
         raise UsageError(f"{key.name}: {error}.") from None
+    try:
+        check_alone(key.name, read)
+    except UsageError as error:
+        raise UsageError(f"{key.name}: {error.message}", hint=error.hint) from None
     path = _settings().config
     with held(path.resolve().parent, make=True):
-        text = path.read_bytes().decode() if path.exists() else ""
+        text = text_of(path) if path.exists() else ""
         change.write(path, change.changed(text, key, read, str(path), engine_options))
 
 

@@ -47,7 +47,7 @@ def tell(world: World, request: Request, found: Outlook, bandwidth: float = 1.0)
         rows=ahead(plan.choices if plan else (), offers, terms, found.fit, OFFERS),
         prices_age=catalogue.age(world.clock.now()) if catalogue else None,
         bandwidth=bandwidth,
-        stops=BY_HAND if plan is None or request.place.local else str(plan.ending),
+        stops=BY_HAND if request.place.local else str(plan.ending) if plan else None,
         notes=found.notes,
     )
 

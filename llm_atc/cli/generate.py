@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_atc.cli.options import AsJson, Yes, invocation_of
+from llm_atc.cli.options import AsJson, Yes, finite, invocation_of
 
 if TYPE_CHECKING:
     from llm_atc.batch.asking import Endpoint
@@ -25,7 +25,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 SECONDS_A_LINE = 10.0
 
 Option = typer.Option
-Penalty = Annotated[float | None, Option(min=-2, max=2, help="For requests that name none.")]
+Penalty = Annotated[float | None, Option(min=-2, max=2, callback=finite, help="For requests that name none.")]
 
 
 def generate(
@@ -41,17 +41,20 @@ def generate(
     ],
     concurrency: Annotated[int, Option(min=1, max=4096, help="Requests at a time.")] = 16,
     retries: Annotated[int, Option(min=0, help="How often a request is asked again.")] = 5,
-    timeout: Annotated[float, Option(min=1, help="Seconds for one answer.")] = 600,
+    timeout: Annotated[float, Option(min=1, callback=finite, help="Seconds for one answer.")] = 600,
     retry_failed: Annotated[
         bool, Option("--retry-failed", help="Ask once more for the lines whose answer is an error.")
     ] = False,
     model: Annotated[str | None, Option(help="For requests that name none.")] = None,
     system: Annotated[str | None, Option(help="A system message, for chats that have none.")] = None,
     temperature: Annotated[
-        float | None, Option(min=0, max=2, help="For requests that name none, as those below.")
+        float | None,
+        Option(min=0, max=2, callback=finite, help="For requests that name none, as those below."),
     ] = None,
     max_tokens: Annotated[int | None, Option(min=1, help="For requests that name none.")] = None,
-    top_p: Annotated[float | None, Option(min=0, max=1, help="For requests that name none.")] = None,
+    top_p: Annotated[
+        float | None, Option(min=0, max=1, callback=finite, help="For requests that name none.")
+    ] = None,
     top_k: Annotated[int | None, Option(min=-1, help="For requests that name none.")] = None,
     presence_penalty: Penalty = None,
     frequency_penalty: Penalty = None,

@@ -104,10 +104,11 @@ def run(argv: Sequence[str] | None = None) -> None:
         told = laid_at_its_source(error)
         show_error(told)
         sys.exit(told.exit_code)
-    except BrokenPipeError:
-        # The reader of our output went away, as `| head` does: that is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit as ended:
+        # Typer and rich both end with 1 where the reader of our output went away, as `| head` does.
+        if ended.code == 1 and isinstance(ended.__context__, BrokenPipeError):
+            sys.exit(0)
+        raise
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
@@ -118,6 +119,17 @@ def run(argv: Sequence[str] | None = None) -> None:
             )
         )
         sys.exit(1)
+    finally:
+        _drop_unread()
+
+
+def _drop_unread() -> None:
+    """Let go of what was written and nobody reads, which Python would complain of at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_error(error: AtcError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -30,6 +31,13 @@ def invocation_of(context: typer.Context) -> Invocation:
     return context.obj if isinstance(context.obj, Invocation) else Invocation()
 
 
+def finite(value: float | None) -> float | None:
+    """The callback of every option that is a number: BadParameter for nan and inf, which pass all bounds."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number that can be counted with.")
+    return value
+
+
 Names = Annotated[list[str] | None, typer.Argument(help="One deployment, or several.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="The deployment.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", "-a", help="Every deployment.")]
@@ -44,7 +52,8 @@ DetachSetup = Annotated[
     typer.Option("--detach-setup", "--detach_setup", help="Return once the machine has the job."),
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=1, help="Seconds for the whole: launch and first answer.")
+    float,
+    typer.Option("--timeout", min=1, callback=finite, help="Seconds for the whole: launch and first answer."),
 ]
 
 

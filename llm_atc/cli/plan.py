@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llm_atc.cli.options import AsJson, invocation_of
+from llm_atc.cli.options import AsJson, finite, invocation_of
 from llm_atc.cli.request import NOTHING_TYPED, Typed, ask, takes_request, with_model
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def plan(
         bool, typer.Option("--yaml", help="Print the task that serve would launch, after the rest.")
     ] = False,
     bandwidth: Annotated[
-        float, typer.Option("--bandwidth", min=0.001, help="Gigabits a second, for the download's time.")
+        float,
+        typer.Option(
+            "--bandwidth", min=0.001, callback=finite, help="Gigabits a second, for the download's time."
+        ),
     ] = 1.0,
     as_json: AsJson = False,
 ) -> None:

@@ -127,6 +127,7 @@ def _launch(world: World, request: Request, *, yes: bool, timeout: float) -> Non
             order=report.pausing(asking(yes)),
             show=report.pausing(screen(world, request)),
             timeout=timeout,
+            force=None,
         )
 
 

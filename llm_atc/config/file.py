@@ -28,15 +28,16 @@ _OLDER = ("num_gpu_layers", "max_ctx_size", "num_threads")
 def read_file(path: Path, source: str, options: OptionSets) -> Layer:
     """What the file says, with its paths from the folder that it lies in. Raises ConfigError with its line
     and column."""
-    layer = read_text(_text_of(path), str(path), source, options)
+    layer = read_text(text_of(path), str(path), source, options)
     return replace(layer, values=beside(layer.values, path.absolute().parent))
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The file's text as it stands, its line ends too. Raises ConfigError for what cannot be one."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ConfigError(f"{path} is larger than any configuration.")
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()
     except FileNotFoundError:
         raise ConfigError(f"There is no file {path}.", hint="ls -l " + str(path.parent)) from None
     except UnicodeDecodeError:

@@ -9,15 +9,14 @@ from typing import Any
 
 from llm_atc.access import Secret, read_key
 from llm_atc.errors import ModelNotSaid, SecretMissing, UsageError
-from llm_atc.plan.asked_words import Said, read_backend, read_lora, read_size_of
-from llm_atc.plan.delivery import read_cache, read_way
-from llm_atc.plan.ending import read_action, read_budget, read_duration, read_minutes
+from llm_atc.plan.asked_values import READERS
+from llm_atc.plan.asked_words import Said, read_backend
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.generation import FIELDS, Defaults
 from llm_atc.plan.inference import Inference
 from llm_atc.plan.layers import BUILT_IN, FLAG, Settled
 from llm_atc.plan.places import read_place
-from llm_atc.plan.request import Request, check_name, part_secrets, read_accelerators, read_pairs
+from llm_atc.plan.request import Request, part_secrets, read_pairs
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _EXECUTABLES = (
@@ -47,15 +46,18 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
         name: Secret(value)
         for name, value in read_pairs(said["secrets"] or (), environ, flag="--secret").items()
     }
-    name = said["deployment.name"]
+
+    def read(key: str) -> Any:
+        return READERS[key](said[key])
+
     host, port = _read_address(said)
     request = Request(
         model=_read_model(settled),
         source=said["model.source"],
         revision=said["model.revision"],
-        name=check_name(name) if name else None,
+        name=read("deployment.name"),
         place=read_place(said["cloud.name"], said["cloud.region"], said["cloud.zone"]),
-        accelerators=read_accelerators(said["resources.accelerators"] or ()),
+        accelerators=read("resources.accelerators"),
         max_price=said["resources.max_price"],
         concurrency=said["resources.concurrency"],
         engine=engine_of(said),
@@ -77,13 +79,13 @@ def read_request(settled: Settled, environ: Mapping[str, str], *, engine_args: t
         num_nodes=said["resources.num_nodes"],
         host=host,
         port=port,
-        idle_minutes=read_minutes(said["cloud.idle_minutes"], least=0, flag="--idle-minutes"),
-        copy_minutes=read_minutes(said["cloud.copy_minutes"], least=1, flag="--copy-minutes"),
-        idle_action=read_action(said["cloud.idle_action"]),
-        weights=read_way(said["cloud.weights"]),
-        cache=read_cache(said["cloud.cache"]),
-        ttl=read_duration(said["cloud.ttl"], flag="--ttl") if said["cloud.ttl"] else None,
-        budget=read_budget(said["cloud.budget"], flag="--budget") if said["cloud.budget"] else None,
+        idle_minutes=read("cloud.idle_minutes"),
+        copy_minutes=read("cloud.copy_minutes"),
+        idle_action=read("cloud.idle_action"),
+        weights=read("cloud.weights"),
+        cache=read("cloud.cache"),
+        ttl=read("cloud.ttl"),
+        budget=read("cloud.budget"),
         setup=said["deployment.setup"],
         log_file=said["serve.log_file"],
     )
@@ -167,18 +169,19 @@ def read_inference(settled: Settled) -> Inference:
     """The options that engines share. Raises UsageError for what cannot be read."""
 
     def of(key: str) -> Any:
-        return settled[f"inference.{key}"].value
+        name = f"inference.{key}"
+        return READERS.get(name, lambda value: value)(settled[name].value)
 
     built_in = settled["inference.gpu_memory"].source == BUILT_IN
     return Inference(
         gpus=of("gpus"),
         gpu_memory=None if built_in else of("gpu_memory"),
-        max_model_len=read_size_of(of("max_model_len"), "--max-model-len"),
+        max_model_len=of("max_model_len"),
         dtype=of("dtype"),
         quantization=of("quantization"),
         trust_remote_code=bool(settled["model.trust_remote_code"].value),
         chat_template=of("chat_template"),
-        lora=read_lora(of("lora")),
+        lora=of("lora"),
     )
 
 

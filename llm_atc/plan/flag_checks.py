@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from llm_atc.errors import UsageError
 from llm_atc.plan import llama_cpp, vllm
 from llm_atc.plan.placement import TLS_VARIABLE
@@ -66,16 +68,10 @@ def check_flags(request: Request) -> None:
             f"--served-model-name {name!r} is empty, or has letters that cannot be shown.",
             hint="--served-model-name my-model",
         )
-    if request.num_nodes < 1:
-        raise UsageError(
-            f"--num-nodes {request.num_nodes} is not a number of machines.", hint="--num-nodes 1"
-        )
-    if request.disk_size is not None and request.disk_size < 50:
-        raise UsageError(
-            f"--disk-size {request.disk_size} (GiB) does not hold the machine's own software and an engine.",
-            hint="--disk-size 256",
-        )
-    _check_wishes(request)
+    check_num_nodes(request.num_nodes)
+    check_disk_size(request.disk_size)
+    check_price(request.max_price)
+    check_concurrency(request.concurrency)
     if not request.place.local:
         _check_cloud(request)
         return
@@ -102,15 +98,6 @@ def check_flags(request: Request) -> None:
             )
 
 
-def _check_wishes(request: Request) -> None:
-    if request.max_price is not None and not request.max_price > 0:
-        raise UsageError(f"--max-price {request.max_price} is no price.", hint="--max-price 1.50")
-    if request.concurrency < 1:
-        raise UsageError(
-            f"--concurrency {request.concurrency} is not a number of requests.", hint="--concurrency 8"
-        )
-
-
 def _check_cloud(request: Request) -> None:
     if request.log_file is not None:
         raise UsageError(
@@ -126,6 +113,33 @@ def _check_cloud(request: Request) -> None:
             "--gpus and --num-nodes contradict each other: several machines use all of their GPUs.",
             hint="leave --gpus away",
         )
+
+
+def check_num_nodes(number: int) -> None:
+    """UsageError for a number of machines that cannot be had."""
+    if number < 1:
+        raise UsageError(f"--num-nodes {number} is not a number of machines.", hint="--num-nodes 1")
+
+
+def check_disk_size(gib: int | None) -> None:
+    """UsageError for a disk on which nothing could run."""
+    if gib is not None and gib < 50:
+        raise UsageError(
+            f"--disk-size {gib} (GiB) does not hold the machine's own software and an engine.",
+            hint="--disk-size 256",
+        )
+
+
+def check_concurrency(number: int) -> None:
+    """UsageError for a number of requests that nobody sends."""
+    if number < 1:
+        raise UsageError(f"--concurrency {number} is not a number of requests.", hint="--concurrency 8")
+
+
+def check_price(dollars: float | None) -> None:
+    """UsageError for a limit of US dollars an hour that no price keeps."""
+    if dollars is not None and not 0 < dollars < math.inf:
+        raise UsageError(f"--max-price {dollars} is no price.", hint="--max-price 1.50")
 
 
 def check_engine_args(words: tuple[str, ...]) -> None:

@@ -88,17 +88,21 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
 def read_architecture(config: Mapping[str, object]) -> Architecture | Unknown:
     """The shape that a parsed config.json describes; `Unknown` when any of it would be a guess."""
     top = Fields(config, {})
-    name = (top.words("architectures") or (top.word("model_type") or "?",))[0]
+    name = top.word("model_type") or "?"
+    try:
+        name = (top.words("architectures") or (name,))[0]
+        return _shaped(name, top)
+    except UnclearConfig as error:
+        return Unknown(name=name, reason=str(error))
+
+
+def _shaped(name: str, top: Fields) -> Architecture | Unknown:
     part = _language_part(top)
     kind = part.word("model_type") or top.word("model_type") or ""
-    fields = part.with_defaults(_DEFAULTS.get(kind, {}))
     read = READERS.get(kind)
     if read is None:
         return Unknown(name=name, reason=f"model_type {kind or '?'!r} is not one whose memory llm-atc knows")
-    try:
-        return _read(name, kind, top, fields, read)
-    except UnclearConfig as error:
-        return Unknown(name=name, reason=str(error))
+    return _read(name, kind, top, part.with_defaults(_DEFAULTS.get(kind, {})), read)
 
 
 def _language_part(top: Fields) -> Fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,8 +45,8 @@ class Fields:
             if (
                 isinstance(found, bool)
                 or not isinstance(found, int | float)
+                or not 0 <= found < math.inf
                 or found != int(found)
-                or found < 0
             ):
                 raise UnclearConfig(f"config.json has {name} = {found!r}")
             return int(found)
@@ -67,7 +68,7 @@ class Fields:
         if found is None:
             return None
         if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
-            raise UnclearConfig(f"config.json has a {name} that is no list of words")
+            raise UnclearConfig(f"config.json has {name} that are no list of words")
         return tuple(found)
 
     def numbers(self, name: str) -> tuple[int, ...] | None:
@@ -76,7 +77,7 @@ class Fields:
         if found is None:
             return None
         if not isinstance(found, list | tuple) or not all(isinstance(one, int) for one in found):
-            raise UnclearConfig(f"config.json has a {name} that is no list of numbers")
+            raise UnclearConfig(f"config.json has {name} that are no list of numbers")
         return tuple(found)
 
     def below(self, *names: str) -> Fields | None:

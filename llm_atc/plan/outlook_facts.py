@@ -24,7 +24,8 @@ BITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """All that is told. `bandwidth` is gigabits a second; `stops` says what ends it by itself."""
+    """All that is told. `bandwidth` is gigabits a second; `stops` says what ends it by itself, None where
+    nobody knows yet."""
 
     plan: Plan | None
     findings: tuple[Finding, ...]
@@ -35,7 +36,7 @@ class Told:
     rows: Sequence[Row]
     prices_age: str | None
     bandwidth: float
-    stops: str
+    stops: str | None
     notes: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from llm_atc.errors import AtcError
 from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.timeline import Launch, Span
@@ -36,9 +37,10 @@ class Database:
     """The Store. One row for each deployment; beside the database, who works on which."""
 
     def __init__(self, path: Path) -> None:
-        """The database in this file, readable by its user alone."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
+        """The database in this file, readable by its user alone. AtcError where it cannot be used."""
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
         self._path = path
         self._holds = Holds(path.parent / "holds")
         self._written: dict[str, Plan] = {}  # by text: what was written here need not be read again
@@ -98,11 +100,33 @@ class Database:
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection for one change, which is kept at the end, whole, or not at all."""
-        with contextlib.closing(sqlite3.connect(self._path, timeout=WAIT)) as connection:
+        with (
+            _told(self._path),
+            contextlib.closing(sqlite3.connect(self._path, timeout=WAIT)) as connection,
+        ):
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
             with connection:
                 yield connection
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What keeps the file from being used, as an AtcError that names it.
+
+    OperationalError is of the moment or of the place: locked, full, not to be written. Any other error of a
+    database is in the file itself.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise AtcError(f"{path} cannot be used: {why}.", hint=f"ls -ld {path.parent} {path}") from None
+    except sqlite3.DatabaseError as error:
+        raise AtcError(
+            f"{path}, where llm-atc keeps its deployments, is damaged: {error}.",
+            hint=f"mv {path} {path}.damaged   (it then knows of none: sky status shows machines that cost)",
+        ) from None
 
 
 def _read_plan(text: str) -> Plan:

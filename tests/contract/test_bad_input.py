@@ -205,6 +205,16 @@ def test_a_port_that_is_taken_is_told(offline: dict[str, str], model: Path) -> N
     assert "--port" in done.stderr
 
 
+@pytest.mark.parametrize("words", [("status",), ("config", "show")])
+def test_a_home_that_is_a_file_is_told_with_its_variable(
+    offline: dict[str, str], words: tuple[str, ...]
+) -> None:
+    done = llm_atc(offline | {"LLM_ATC_HOME": "/dev/null"}, *words)
+    assert done.returncode == 1
+    assert "environment: LLM_ATC_HOME names /dev/null, which is no directory." in done.stderr
+    assert "export LLM_ATC_HOME=" in done.stderr
+
+
 def test_an_api_server_out_of_reach_is_told(offline: dict[str, str], model: Path) -> None:
     away = offline | {"SKYPILOT_API_SERVER_ENDPOINT": NOBODY}
     done = llm_atc(away, "serve", "--name", str(model), *ON_AWS)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm_atc.errors import DeploymentBusy
+from llm_atc.errors import AtcError, DeploymentBusy
 from llm_atc.plan.accelerators import Accelerator
 from llm_atc.plan.model import Format, ModelRef, ModelSpec, Runner
 from llm_atc.plan.places import Place
@@ -234,3 +234,25 @@ def test_a_killed_process_that_nobody_waited_for_holds_nothing(store: Database, 
         os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is a zombie
         with store.working("demo", "down"):
             pass
+
+
+def test_a_damaged_file_is_named_with_what_helps(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"this is no database, and was never one." * 200)
+    with pytest.raises(AtcError, match=f"{file}.* is damaged: file is not a database") as told:
+        Database(file)
+    assert str(told.value.hint).startswith(f"mv {file} {file}.damaged")
+
+
+def test_a_file_that_is_damaged_in_use_is_named(store: Database, file: Path) -> None:
+    store.save(a_plan(), 0)
+    file.write_bytes(b"x" * 8192)
+    with pytest.raises(AtcError, match=f"{file}.* is damaged"):
+        Database(file).all()
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/proc/nothing"])
+def test_a_place_that_can_hold_no_file_is_named(place: str) -> None:
+    with pytest.raises(AtcError, match=f"{place}/state.db cannot be used: ") as told:
+        Database(Path(place, "state.db"))
+    assert told.value.hint == f"ls -ld {place} {place}/state.db"

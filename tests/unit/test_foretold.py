@@ -9,6 +9,7 @@ import pytest
 
 from llm_atc import launcher
 from llm_atc.cli.foretold import screen, tell
+from llm_atc.cli.plan_lines import lines
 from llm_atc.errors import Declined
 from llm_atc.outlook import Outlook, look
 from llm_atc.plan.accelerators import Accelerator
@@ -65,6 +66,13 @@ def test_without_prices_the_checks_tell_what_fits(fakes: Fakes, capsys: pytest.C
     said = shown(fakes, GCP, capsys)
     assert any(line.startswith("Fit         L4:1: ") for line in said)
     assert not any(line.startswith("ACCELERATOR") for line in said)
+
+
+def test_what_ends_a_machine_that_nobody_sells_is_not_known(fakes: Fakes) -> None:
+    auto = replace(GCP, accelerators=(), max_price=0.01)
+    told = tell(fakes.world, auto, look(fakes.world, auto, ask=False)).json()
+    assert (told["starts"], told["stops"]) == (False, None)
+    assert "Stops" not in dict(lines(told))
 
 
 def test_it_is_shown_before_the_question_and_nothing_is_started_at_a_no(fakes: Fakes) -> None:

@@ -66,6 +66,17 @@ def test_sparse_attention_with_an_index_is_not_guessed_at() -> None:
     assert "index" in found.reason
 
 
+def test_architectures_that_are_no_list_are_told_and_not_guessed_at() -> None:
+    found = read_architecture({"model_type": "llama", "architectures": "LlamaForCausalLM"})
+    assert found == Unknown(name="llama", reason="config.json has architectures that are no list of words")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1, 1.5, True])
+def test_what_is_no_whole_number_is_told_and_not_guessed_at(number: float) -> None:
+    found = read_architecture({"model_type": "llama", "num_hidden_layers": number})
+    assert found == Unknown(name="llama", reason=f"config.json has num_hidden_layers = {number!r}")
+
+
 def test_qwen2_has_its_window_only_where_it_is_switched_on() -> None:
     sizes = {"model_type": "qwen2", "num_hidden_layers": 4, "num_key_value_heads": 2, "sliding_window": 64}
     assert read(use_sliding_window=False, max_window_layers=2, **sizes).window is None

@@ -73,6 +73,17 @@ def test_everything_that_is_wrong_is_told_together(fakes: Fakes) -> None:
     assert raised.value.details[0] == "No such region."
 
 
+def test_force_is_told_of_where_a_command_has_it(fakes: Fakes) -> None:
+    fakes.here.ports_taken = {9000}
+    taken = replace(HERE, port=9000)
+    with pytest.raises(EngineError) as here:
+        look(fakes.world, taken).startable()
+    assert "--force starts it all the same." in here.value.details[-1]
+    with pytest.raises(EngineError) as elsewhere:
+        look(fakes.world, taken).startable(force=None)
+    assert not any("--force" in line for line in elsewhere.value.details)
+
+
 def test_a_cloud_that_cannot_be_used_is_refused(fakes: Fakes) -> None:
     fakes.cloud.no_clouds = CloudNotReady("aws is not enabled.", hint="sky check aws")
     with pytest.raises(CloudNotReady):
