@@ -152,3 +152,11 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def extend(folder: Path, **variables: str) -> Path:
+    """What `llm-atc extend` runs on a machine whose home this is; where the keeper of that home looks."""
+    argv = [sys.executable, "-m", "llm_atc.keeper.extend"]
+    more = {"HOME": str(folder), "PYTHONPATH": str(PACKAGE)}
+    subprocess.run(argv, env=os.environ | more | variables, check=True)
+    return folder / ".llm-atc" / "keeper"

@@ -149,7 +149,6 @@ def translate(error: Exception) -> AtcError | None:
     """SkyPilot's error in our words; None for one that is our own bug."""
     from requests.exceptions import RequestException
     from sky import exceptions
-    from urllib3.exceptions import HTTPError
 
     text = first_line(error)
     if isinstance(error, RequestException) and _from_elsewhere(error):
@@ -160,7 +159,6 @@ def translate(error: Exception) -> AtcError | None:
                 exceptions.ApiServerConnectionError,
                 exceptions.ApiServerAuthenticationError,
                 RequestException,  # the server ended, or went silent, in the middle of an answer
-                HTTPError,
             ),
             lambda: ApiServerUnreachable(f"SkyPilot's API server does not answer: {text}", hint=START_API),
         ),
