@@ -117,7 +117,7 @@ def look(world: World, request: Request, *, ask: bool = True) -> Outlook:
         facts = models.last
     planned = found if isinstance(found, Planned) else None
     problems = planned.problems if planned else (found,) if isinstance(found, AtcError) else ()
-    if isinstance(facts, AtcError) and facts not in problems:
+    if isinstance(facts, AtcError) and not any(facts in (one, one.__cause__) for one in problems):
         problems = (facts, *problems)
     findings = [of_error(_check_of(error), error) for error in problems]
     if planned is None:

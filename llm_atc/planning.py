@@ -103,13 +103,14 @@ def _looked(world: World, ref: ModelRef, token: Secret | None, request: Request)
 
 
 def _measured(world: World, ref: ModelRef, token: Secret | None, request: Request) -> Facts:
-    """What the model's memory depends on. No machine can be chosen by a guess."""
+    """What the model's memory depends on. No machine can be chosen by a guess: SourceError asks for one."""
     try:
         facts = world.models.measure(ref, token)
         gguf = _gguf_beside(facts.spec, request)
         return facts if gguf is None else world.models.measure(gguf, token)
     except SourceError as error:
-        raise accelerator_wanted(f"the model cannot be looked at. {error.message}") from error
+        wanted = accelerator_wanted(f"the model cannot be looked at. {error.message}")
+        raise SourceError(wanted.message, hint=wanted.hint, details=error.details) from error
 
 
 def _gguf_beside(spec: ModelSpec, request: Request) -> ModelRef | None:

@@ -149,12 +149,8 @@ def engine_of(said: Said) -> EngineName | None:
 
 def _read_address(said: Said) -> tuple[str | None, int | None]:
     """Host and port; what they do not say themselves comes from `serve.host_port`."""
-    both = str(said["serve.host_port"] or "")
-    host, _, port = both.rpartition(":")
-    if both and not port.isdigit():
-        raise UsageError(f"serve.host_port {both!r} is no HOST:PORT.", hint="host_port: 127.0.0.1:8000")
-    read = said["server.port"] if said["server.port"] is not None else (int(port) if both else None)
-    return said["server.host"] or host.strip("[]") or None, read
+    host, port = READERS["serve.host_port"](said["serve.host_port"])
+    return said["server.host"] or host, port if said["server.port"] is None else said["server.port"]
 
 
 def _read_tls_files(said: Said) -> tuple[str, str] | None:

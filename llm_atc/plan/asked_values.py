@@ -5,13 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llm_atc.errors import UsageError
 from llm_atc.plan.asked_words import read_lora, read_size_of
 from llm_atc.plan.delivery import read_cache, read_way
 from llm_atc.plan.ending import read_action, read_budget, read_duration, read_minutes
 from llm_atc.plan.flag_checks import check_concurrency, check_disk_size, check_num_nodes, check_price
 from llm_atc.plan.keys import Value
 from llm_atc.plan.places import read_place
-from llm_atc.plan.request import check_name, read_accelerators
+from llm_atc.plan.request import HIGHEST_PORT, LOWEST_PORT, check_name, read_accelerators
+
+
+def _read_host_port(value: str | int | None) -> tuple[str | None, int | None]:
+    if not value:
+        return None, None
+    host, _, port = str(value).rpartition(":")
+    if not port.isdecimal():
+        raise UsageError(f"serve.host_port {value!r} is no HOST:PORT.", hint="host_port: 127.0.0.1:8000")
+    if not LOWEST_PORT <= int(port) <= HIGHEST_PORT:
+        raise UsageError(
+            f"serve.host_port {value!r}: {port} is not between {LOWEST_PORT} and {HIGHEST_PORT}.",
+            hint="host_port: 127.0.0.1:8000",
+        )
+    return host.strip("[]") or None, int(port)
+
 
 # By setting. Each raises UsageError, and takes None for what was not said.
 READERS: Mapping[str, Callable[[Any], Any]] = {
@@ -29,6 +45,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "resources.concurrency": check_concurrency,
     "resources.disk_size": check_disk_size,
     "resources.num_nodes": check_num_nodes,
+    "serve.host_port": _read_host_port,
     "serve.max_ctx_size": lambda size: read_size_of(size, "--max-ctx-size"),
     "inference.max_model_len": lambda size: read_size_of(size, "--max-model-len"),
     "inference.lora": read_lora,

@@ -23,6 +23,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # SkyPilot's rule for cluster names: sky.utils.common_utils.check_cluster_name_is_valid.
 _CLUSTER = re.compile(r"[a-zA-Z]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
 DEFAULT_PORT = 8000
+# What an ordinary user may listen on.
+LOWEST_PORT, HIGHEST_PORT = 1024, 65535
 # In the place of an accelerator: the cheapest on which the model fits.
 AUTO = "auto"
 
@@ -186,6 +188,8 @@ def name_for(model: str) -> str:
 
 def check_port(port: int | None) -> int | None:
     """A port that an ordinary user may listen on, 1024 to 65535; UsageError for any other."""
-    if port is not None and not 1024 <= port <= 65535:
-        raise UsageError(f"--port {port} is not between 1024 and 65535.", hint="--port 8000")
+    if port is not None and not LOWEST_PORT <= port <= HIGHEST_PORT:
+        raise UsageError(
+            f"--port {port} is not between {LOWEST_PORT} and {HIGHEST_PORT}.", hint="--port 8000"
+        )
     return port

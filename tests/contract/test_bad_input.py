@@ -34,7 +34,7 @@ TYPED: dict[str, tuple[tuple[str, ...], int, str, str]] = {
     ),
     "a count in letters": ((*HUB_MODEL, "--accelerator", "A100:x"), 2, "'x' is not a number", "A100:1"),
     "an accelerator that is none": ((*HUB_MODEL, "--accelerator", ":1"), 2, "is not NAME:COUNT", "A100:1"),
-    "no accelerator on a cloud": (HUB_MODEL, 2, "say which accelerator", "--accelerator L4:1"),
+    "no accelerator on a cloud": (HUB_MODEL, 1, "say which accelerator", "--accelerator L4:1"),
     "an accelerator here": ((*HUB_MODEL, *HERE, *A100), 2, "--accelerator is for a cloud", "leave"),
     "own model without source": (
         ("serve", "--name", "llm-atc/mine", *A100),

@@ -168,6 +168,8 @@ def test_settings_become_inference_and_generation() -> None:
         ({"inference.max_model_len": "many"}, "--max-model-len: 'many' is not a whole number"),
         ({"inference.lora": ["sql"]}, "--lora 'sql' is no NAME=PATH"),
         ({"serve.host_port": "localhost"}, "serve.host_port 'localhost' is no HOST:PORT"),
+        ({"serve.host_port": "127.0.0.1:99999"}, "serve.host_port '127.0.0.1:99999': 99999 is not between"),
+        ({"serve.host_port": "80"}, "serve.host_port '80': 80 is not between 1024 and 65535"),
         ({"serve.backend": "vllm", "serve.backend_args": ["'"]}, "--backend-args: a quote"),
     ],
 )

@@ -148,8 +148,14 @@ def test_a_model_that_cannot_be_looked_at_wants_an_accelerator_to_be_named(
     fakes: Fakes, strict: bool
 ) -> None:
     fakes.models.raises = SourceError("The model hub is out of reach.")
-    with pytest.raises(UsageError, match=r"say which accelerator .*The model hub is out of reach\."):
+    with pytest.raises(
+        SourceError, match=r"say which accelerator .*The model hub is out of reach\."
+    ) as caught:
         planning.plan(fakes.world, AUTO, strict=strict)
+    assert (caught.value.exit_code, caught.value.hint) == (
+        1,
+        "--accelerator L4:1   (or --cloud local for this machine)",
+    )
     fakes.models.raises = ModelGated("It is gated.")
     with pytest.raises(ModelGated):
         planning.plan(fakes.world, AUTO, strict=strict)

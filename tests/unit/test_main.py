@@ -125,6 +125,7 @@ def test_output_that_nobody_reads_is_no_error(words: str, tmp_path: Path) -> Non
         ("inference.max_model_len", "many"),
         ("inference.lora", "=x"),
         ("generation.top_k", "-2"),
+        ("serve.host_port", "127.0.0.1:99999"),
     ],
 )
 def test_config_set_refuses_what_serve_would_refuse(
@@ -172,6 +173,21 @@ def test_chat_advises_no_option_that_it_lacks(
         run(["chat", str(tmp_path / "nothing"), "--serve", "--cloud", "local", "--yes"])
     said = capsys.readouterr().err
     assert (ended.value.code, "There is no directory" in said, "--force" in said) == (1, True, False)
+
+
+def test_a_port_of_a_variable_is_told_with_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LLM_ATC_HOST_PORT", "127.0.0.1:99999")
+    with pytest.raises(SystemExit) as ended:
+        run(["serve", "org/model", "--cloud", "local"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "99999 is not between 1024 and 65535" in said
+    assert "LLM_ATC_HOST_PORT" in said
+    assert "--port" not in said
 
 
 def test_a_price_below_nothing_is_no_price(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,17 @@ def test_everything_that_is_wrong_is_told_together(fakes: Fakes) -> None:
     assert raised.value.details[0] == "No such region."
 
 
+def test_a_model_that_cannot_be_looked_at_is_told_of_once(fakes: Fakes) -> None:
+    fakes.models.raises = SourceError("The hub is away.")
+    found = look(fakes.world, replace(CLOUD, accelerators=()))
+    (told,) = found.findings
+    assert (told.check, told.grade) == ("model", Grade.REFUSED)
+    assert "say which accelerator" in told.says
+    assert "The hub is away." in told.says
+    with pytest.raises(SourceError):
+        found.startable()
+
+
 def test_force_is_told_of_where_a_command_has_it(fakes: Fakes) -> None:
     fakes.here.ports_taken = {9000}
     taken = replace(HERE, port=9000)
