@@ -17,7 +17,9 @@ from llm_atc.plan.plan import Plan
 from llm_atc.plan.progress import Stage, stage_of
 from llm_atc.ports import Clock, EngineState, MachineState, Observation, Probe, Reporter, Target
 
-OBSERVE_EVERY = 5.0
+# A look at a cloud's machine costs seconds of processor time, there and here. While the engine's log can be
+# followed it tells by its own end that the engine has ended, and looks may be rare.
+OBSERVE_EVERY, OBSERVE_BESIDE_LOG = 5.0, 30.0
 # The wait between two questions grows with the wait so far: readiness is told a hundredth too late at most,
 # and an engine that starts on few cores has them for itself.
 ASK_MOST, ASK_LEAST, ASK_SHARE = 0.5, 0.03, 0.01
@@ -45,13 +47,14 @@ def wait_until_ready(
     begun = clock.now()
     deadline = begun + timeout
     seen = Observation(machine=MachineState.STARTING)
-    next_look, refusals = 0.0, 0
-    with _following(target, plan.name, report) as tail:
+    refusals = 0
+    with _following(target, plan.name, report) as (tail, over):
+        looks = Looks(over, OBSERVE_EVERY if running_is_enough else OBSERVE_BESIDE_LOG)
         while True:
-            if clock.now() >= next_look:
+            if looks.due(clock.now()):
                 seen = target.observe(plan.name)
                 _check_alive(target, plan, seen, tail)
-                next_look = clock.now() + (OBSERVE_EVERY if seen.address else 0.0)
+                looks.looked(clock.now(), seen)
             if running_is_enough and seen.engine is EngineState.RUNNING:
                 return
             if seen.address is not None and probe.healthy(seen.address, door.certificate):
@@ -59,7 +62,8 @@ def wait_until_ready(
                 if problem is None:
                     report.stage(Stage.READY)
                     return
-                refusals, next_look = refusals + 1, 0.0
+                refusals += 1
+                looks.at_once()
                 if refusals >= REFUSALS:
                     raise NotReady(
                         f"{plan.name} says it is healthy, and answers no request: {problem}",
@@ -72,6 +76,27 @@ def wait_until_ready(
                     details=tuple(tail)[-5:],
                 )
             clock.sleep(ASK_MOST if refusals else _pause(clock.now() - begun))
+
+
+class Looks:
+    """When to look at the machine: `rarely` while the log is followed, at once and then often when that is
+    over, and again and again while there is no address."""
+
+    def __init__(self, over: threading.Event, rarely: float) -> None:
+        self._over, self._every, self._next = over, rarely, 0.0
+        self._followed = True
+
+    def due(self, now: float) -> bool:
+        if self._followed and self._over.is_set():
+            self._followed, self._every = False, OBSERVE_EVERY
+            return True
+        return now >= self._next
+
+    def looked(self, now: float, seen: Observation) -> None:
+        self._next = now + (0.0 if seen.address is None else self._every)
+
+    def at_once(self) -> None:
+        self._next = 0.0
 
 
 def _pause(waited: float) -> float:
@@ -105,10 +130,13 @@ def _check_alive(target: Target, plan: Plan, seen: Observation, tail: deque[str]
 
 
 @contextlib.contextmanager
-def _following(target: Target, name: str, report: Reporter) -> Iterator[deque[str]]:
-    """Read the engine's log beside the waiting, tell its lines and stages, and keep the last of them."""
+def _following(target: Target, name: str, report: Reporter) -> Iterator[tuple[deque[str], threading.Event]]:
+    """Read the engine's log beside the waiting, tell its lines and stages, and keep the last of them.
+
+    The event is set once the log is over, or can no longer be followed.
+    """
     tail: deque[str] = deque(maxlen=LOG_LINES)
-    done = threading.Event()
+    done, over = threading.Event(), threading.Event()
 
     def read() -> None:
         # The log is told for company: whatever goes wrong with it is no reason to stop waiting.
@@ -120,9 +148,10 @@ def _following(target: Target, name: str, report: Reporter) -> Iterator[deque[st
                 if stage := stage_of(line):
                     report.stage(stage)
                 report.line(line)
+        over.set()
 
     threading.Thread(target=read, daemon=True, name=f"log of {name}").start()
     try:
-        yield tail
+        yield tail, over
     finally:
         done.set()

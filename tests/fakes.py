@@ -92,7 +92,8 @@ class FakeTarget:
 
     `seen` is what there is under each name. `script` comes before it: the next observations, in order.
     `launch_raises` is raised by the next launches, which leave `leaves` behind. With `log_first`, nothing is
-    observed before the log that is being followed was read to its end. `unseen` is raised by every look.
+    observed before the log that is being followed was read to its end, which does not come until `log_lasts`
+    is set. `unseen` is raised by every look.
     `told` are the limits that were given to what runs.
     """
 
@@ -115,6 +116,7 @@ class FakeTarget:
         self.log: tuple[str, ...] = ()
         self.logs_raise: AtcError | None = None
         self.log_first = False
+        self.log_lasts: threading.Event | None = None
         self._log_read = threading.Event()
         self.hourly: float | None = 1.5
         self.quotas: tuple[Allowance, ...] = ()
@@ -177,6 +179,8 @@ class FakeTarget:
         yield from self.log if lines is None else self.log[-lines:]
         if follow:
             self._log_read.set()
+            if self.log_lasts is not None:
+                self.log_lasts.wait(10)
 
     def did(self) -> list[str]:
         """The calls that changed something, in order."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from llm_atc.access import Secret
@@ -13,7 +15,7 @@ from llm_atc.plan.plan import Plan, make_plan
 from llm_atc.plan.progress import Stage
 from llm_atc.plan.request import Request
 from llm_atc.ports import EngineState, MachineState, Observation
-from llm_atc.readiness import LOG_LINES, wait_until_ready
+from llm_atc.readiness import LOG_LINES, Looks, wait_until_ready
 from tests.fakes import NOON, STOPPED, FakeClock, FakeProbe, FakeReporter, FakeTarget, ended, running
 
 SPEC = ModelSpec(ref=ModelRef.parse("Qwen/Qwen3-0.6B"), looked=True)
@@ -169,15 +171,30 @@ def test_a_machine_that_cannot_be_seen_is_waited_for_until_the_time_is_over(wait
     assert wait.probe.asked == []
 
 
-def test_a_known_address_is_asked_often_and_the_cloud_seldom(wait: Wait) -> None:
+def test_a_known_address_is_asked_often_and_the_cloud_seldom_while_the_log_is_followed(wait: Wait) -> None:
     wait.probe.health = False
+    wait.target.log_lasts = threading.Event()
     with pytest.raises(NotReady):
         wait.until_ready(timeout=60)
+    wait.target.log_lasts.set()
     slept = wait.clock.slept
     assert all(pause <= max(0.03, sum(slept[:number]) / 100) + 1e-6 for number, pause in enumerate(slept))
     assert slept[0] == 0.03
     assert slept[-1] == 0.5
-    assert wait.target.calls.count("observe demo") == 12
+    assert wait.target.calls.count("observe demo") == 2
+
+
+def test_a_log_that_is_over_makes_the_cloud_be_asked_at_once_and_often_then() -> None:
+    over = threading.Event()
+    looks = Looks(over, 30)
+    assert looks.due(0)
+    looks.looked(0, running())
+    assert [looks.due(now) for now in (29, 30)] == [False, True]
+    looks.looked(30, running())
+    over.set()
+    assert looks.due(31)
+    looks.looked(31, running())
+    assert [looks.due(now) for now in (35, 36)] == [False, True]
 
 
 def test_running_is_enough_where_only_the_set_up_was_asked_for(wait: Wait) -> None:
