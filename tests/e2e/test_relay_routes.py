@@ -68,7 +68,7 @@ def try_route(address: str, method: str, path: str, key: str | None) -> int:
     host, _, port = address.partition(":")
     asking = http.client.HTTPConnection(host, int(port), timeout=60)
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-    asking.request(method, path, body=b"{}" if method != "GET" else None, headers=headers)
+    asking.request(method, path, body=b"{}" if method in ("POST", "PUT", "PATCH") else None, headers=headers)
     status = asking.getresponse().status
     asking.close()
     return status
