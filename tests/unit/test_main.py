@@ -90,12 +90,13 @@ def test_a_configuration_that_cannot_be_read_is_named_and_left_as_it_is(
 def test_output_that_nobody_reads_is_no_error(words: str, tmp_path: Path) -> None:
     make(tmp_path / "model")
     typed = words.replace("MODEL", str(tmp_path / "model")).split()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LLM_ATC_")}
     reader, writer = os.pipe()
     os.close(reader)
     try:
         done = subprocess.run(
             [sys.executable, "-c", "from llm_atc.cli.main import run; run()", *typed],
-            env=os.environ | {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=kept | {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=writer,
             stderr=subprocess.PIPE,
             text=True,
