@@ -31,7 +31,10 @@ class Holds:
         lock = self._take(name)
         try:
             who = {"verb": verb, "pid": os.getpid(), "host": socket.gethostname()}
-            os.pwrite(lock, json.dumps(who).encode(), 0)
+            with contextlib.suppress(
+                OSError
+            ):  # on a full disk nobody can read who it is; it is held all the same
+                os.pwrite(lock, json.dumps(who).encode(), 0)
             yield
         finally:
             self._folder.joinpath(name).unlink(missing_ok=True)

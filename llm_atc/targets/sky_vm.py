@@ -212,7 +212,7 @@ def _check_no_twin(sky: Any, name: str) -> None:
 
     Raises DeploymentError when another one's name has the form of this one's.
     """
-    names = [record.name for record in sky.get(sky.status(all_users=True))]
+    names = [record.name for record in sky.get(sky.status())]  # another user's have another end
     twin = next((other for other in names if other != name and on_cloud(other) == on_cloud(name)), None)
     if twin is not None:
         raise DeploymentError(

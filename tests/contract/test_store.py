@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -226,6 +227,15 @@ def test_what_a_command_of_another_host_left_behind_holds_nothing(store: Databas
     with store.working("demo", "down"):
         assert [left.name for left in holds.iterdir()] == ["demo"]
     assert not list(holds.iterdir())
+
+
+def test_a_full_disk_keeps_nobody_from_working(store: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with store.working("demo", "down"), pytest.raises(DeploymentBusy), store.working("demo", "serve"):
+        pytest.fail("two commands are at work")
 
 
 def test_a_killed_process_that_nobody_waited_for_holds_nothing(store: Database, file: Path) -> None:

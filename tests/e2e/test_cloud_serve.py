@@ -154,6 +154,14 @@ def test_a_second_serve_of_the_same_name_asks_before_it_replaces(
     assert "Replace it?" in refused.stderr
 
 
+def test_a_name_that_would_be_the_same_machine_is_refused(region: SimulatedRegion, landed: str) -> None:
+    twin = NAME.capitalize()
+    refused = region.run(*(twin if word == NAME else word for word in SERVE), check=False)
+    assert refused.returncode == 1
+    assert f"{twin} and {NAME}, which is there already, would be one machine" in refused.stderr
+    assert "No deployment is called" in region.run("llm-atc", "endpoint", twin, check=False).stderr
+
+
 def test_weights_are_streamed_from_the_bucket_when_asked(region: SimulatedRegion, landed: str) -> None:
     region.ssh(NAME, "rm -rf ~/.llm-atc/checkpoints")
     told = region.run(*SERVE, "--weights", "stream", "--yes", timeout=600)
