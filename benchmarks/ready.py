@@ -3,8 +3,9 @@
 `llm-atc serve --cloud local`, from the command to its return, against the very command that `--dry-run`
 prints, started by itself and asked every POLL seconds until it has answered once. Both take turns; the first
 round warms caches and does not count. Each engine is asked with the examples' tiny model, so that what
-llm-atc adds shows, and with larger ones of random weights, written for the run and removed after it. They are
-in memory already when the engine starts, unless the case says *from disk*, as after a boot.
+llm-atc adds shows, and with larger ones of random weights, written for the run and removed after it. They
+are in memory already when the engine starts, but where the case names a disk: then they are read from it, as
+after a boot, and the kernel gives both no more than SLOW_DISK bytes a second (root, and blkio's cgroup, v1).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +43,16 @@ PATIENCE = 600
 SIZES = {
     "tiny": Sizes(),
     "2 GB": Sizes(hidden=2048, layers=8, heads=16, key_value_heads=4, intermediate=8192),
-    "8 GB": Sizes(hidden=2048, layers=33, heads=16, key_value_heads=4, intermediate=8192),
+    "4 GB": Sizes(hidden=2048, layers=16, heads=16, key_value_heads=4, intermediate=8192),
 }
-FROM_DISK = " from disk"
+SLOW_DISK = 125 * 10**6  # about what AWS's gp3 volumes give unless more is paid for
+FROM_DISK = ", disk of 125 MB/s"
 CASES = (
     *("vLLM, tiny", "vLLM, 2 GB"),
-    *("llama-server, tiny", "llama-server, 2 GB", "llama-server, 8 GB from disk"),
+    *("llama-server, tiny", "llama-server, 2 GB", "llama-server, 4 GB, disk of 125 MB/s"),
 )
+Start = Callable[[Path, list[str], dict[str, str]], dict[str, float]]
+THROTTLED = Path("/sys/fs/cgroup/blkio/llm-atc-benchmark")
 OPTIONS = {"vLLM": ["--kv-cache-memory-bytes", "268435456"], "llama-server": ["--ctx-size", "2048"]}
 
 
@@ -80,7 +86,7 @@ def file_of(case: str) -> str:
 
 
 def size_of(case: str) -> str:
-    return case.split(", ")[1].removesuffix(FROM_DISK)
+    return case.split(", ")[1]
 
 
 def forget(file: Path) -> None:
@@ -88,6 +94,25 @@ def forget(file: Path) -> None:
     with file.open("rb") as opened:
         os.fdatasync(opened.fileno())
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def slow_disk(model: Path) -> Iterator[None]:
+    """While it lasts, this process and what it starts read no faster from the model's disk."""
+    device = model.stat().st_dev
+    limit = f"{os.major(device)}:{os.minor(device)} {SLOW_DISK}"
+    try:
+        THROTTLED.mkdir(exist_ok=True)
+        THROTTLED.joinpath("blkio.throttle.read_bps_device").write_text(limit)
+        THROTTLED.joinpath("cgroup.procs").write_text(str(os.getpid()))
+    except OSError as error:
+        raise SystemExit(f"the disk cannot be made slow here: {error}") from error
+    try:
+        yield
+    finally:
+        THROTTLED.parent.joinpath("cgroup.procs").write_text(str(os.getpid()))
+        with suppress(OSError):  # what was started in it still ends
+            THROTTLED.rmdir()
 
 
 def serve_line(model: Path, port: int, options: list[str], *more: str) -> list[str]:
@@ -179,17 +204,24 @@ def measure(rounds: int, chosen: list[str]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for case in chosen:
             load, taken = round(os.getloadavg()[0], 1), dict[str, list[float]]()
-            options = OPTIONS[case.split(", ")[0]]
             for number in range(rounds + 1):
                 for start in (with_llm_atc, bare) if number % 2 else (bare, with_llm_atc):
-                    if case.endswith(FROM_DISK):
-                        forget(models[case])
-                    for what, seconds in start(models[case], options, environment).items():
-                        print(f"{case:20}{what:10}{seconds:8.2f} s", file=sys.stderr)
+                    for what, seconds in start_once(start, case, models[case], environment).items():
+                        print(f"{case:36}{what:10}{seconds:8.2f} s", file=sys.stderr)
                         if number:
                             taken.setdefault(what, []).append(round(seconds, 3))
             found[case] = {"load_before": load, **compared(taken)}
         return found
+
+
+def start_once(start: Start, case: str, model: Path, environment: dict[str, str]) -> dict[str, float]:
+    """One start under the case's conditions."""
+    options = OPTIONS[case.split(", ")[0]]
+    if not case.endswith(FROM_DISK):
+        return start(model, options, environment)
+    forget(model)
+    with slow_disk(model):
+        return start(model, options, environment)
 
 
 def compared(found: dict[str, list[float]]) -> dict[str, Any]:
@@ -218,7 +250,7 @@ def main() -> None:
         print(json.dumps(found, indent=1))
         return
     for case, one in cases.items():
-        print(f"{case:20} bare {one['bare']} s, llm-atc {one['llm-atc']} s: {one['ratio']} times")
+        print(f"{case:36} bare {one['bare']} s, llm-atc {one['llm-atc']} s: {one['ratio']} times")
 
 
 if __name__ == "__main__":

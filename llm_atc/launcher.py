@@ -266,6 +266,8 @@ def endpoint(world: World, name: str) -> Endpoint:
     """Where it answers. Raises DeploymentError when nothing of it is up, or nothing leads to it."""
     decided = find(world, name).plan
     target = world.target(decided)
+    # Not what is remembered of it: a machine that stopped itself has lost its address, perhaps to a stranger
+    # who would answer there, and be given the key.
     seen = target.observe(name)
     door = door_of(decided, world.vault.get(name))
     silent = seen.address is not None and not world.probe.healthy(seen.address, door.certificate)

@@ -31,7 +31,7 @@ from tests.local_fixtures import ModelsOnDisk, Told, eventually, plan_here
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MEMORY = 64 * 2**20
-DRAWS = 2
+DRAWS = 1
 PROBE = Path(__file__).with_name("vllm_kv_probe.py")
 # Their checkpoints are written by transformers, as the published ones were.
 STORED = (
