@@ -13,7 +13,7 @@ $(UV):
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools 'uv>=0.9'
 
 setup: $(UV)  ## Install uv and the project's environment
-	$(UV) sync --frozen --quiet
+	$(UV) sync --frozen --quiet --compile-bytecode
 	sh tests/system_packages.sh
 
 quickstart: setup  ## Make a small model, serve it here with vLLM, and talk to it

@@ -39,13 +39,17 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """The shape of the network. A head has `hidden / heads` values; vLLM on a CPU wants 32 or more."""
+    """The shape of the network. A head has `hidden / heads` values; vLLM on a CPU wants 32 or more.
+
+    One matrix has to be larger than a MiB in bfloat16: with none, vLLM 0.32 on a processor that has AMX never
+    asks Linux whether it may use that, and dies at its first request.
+    """
 
     hidden: int = 128
     layers: int = 2
     heads: int = 4
     key_value_heads: int = 2
-    intermediate: int = 256
+    intermediate: int = 2176
     vocabulary: int = 1024
     context: int = 2048
 

@@ -66,8 +66,8 @@ _TELLS_NOTHING = re.compile(
 class Start:
     """One start that fails: the model, further options and variables; `memory` is a limit in bytes.
 
-    vLLM's cache is small unless `small` is false. With `kills`, a process of that name is killed as soon as
-    the log has said `after`.
+    vLLM's cache is small unless `small` is false. With `kills`, a process of that name gets the signal `by` as
+    soon as the log has said `after`.
     """
 
     model: Path | str
@@ -77,6 +77,7 @@ class Start:
     small: bool = True
     kills: str | None = None
     after: str = ""
+    by: signal.Signals = signal.SIGKILL
 
 
 class Ground:
@@ -195,6 +196,10 @@ def of_vllm(ground: Ground) -> dict[str, Start]:
             model=ground.described("own", model_type="own", architectures=["Own"], auto_map=own)
         ),
         "killed_when_ready": Start(model=tiny, kills="VLLM::Worker", after="Application startup complete"),
+        # What a processor does to a worker that uses AMX without having asked Linux for it.
+        "illegal_instruction": Start(
+            model=tiny, kills="VLLM::Worker", after="Application startup complete", by=signal.SIGILL
+        ),
         "killed_when_starting": Start(model=tiny, kills="VLLM::EngineCore", after="EngineCore pid="),
     }
 
@@ -314,7 +319,7 @@ def _kill(process: subprocess.Popen[bytes], start: Start, log: Path, within: flo
     while time.monotonic() < deadline and process.poll() is None:
         named = [one for one in _below(process.pid) if one.name() == start.kills]
         if named and start.after in log.read_text(errors="replace"):
-            named[0].kill()
+            named[0].send_signal(start.by)
             return
         time.sleep(0.05)
 

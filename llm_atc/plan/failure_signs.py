@@ -195,6 +195,11 @@ SIGNS = (
         "If you trust its author, add: --trust-remote-code",
     ),
     _sign(
+        r"exit code: -4\b|Illegal instruction",
+        "The engine came upon an instruction that this processor does not run, or may not run.",
+        "Compute in float16, which uses no AMX: --dtype float16   (or take another machine)",
+    ),
+    _sign(
         r"exit code: -9|Out of memory: Killed process|died unexpectedly|because memory ran out",
         *KILLED,
     ),

@@ -265,6 +265,7 @@ def _furnish(home: Path, endpoint: str, control: Path, image: Image) -> None:
     plugins = [
         {"class": "sky_plugins.simulated_clouds.Connected", "parameters": {"endpoint": endpoint}},
         {"class": "sky_plugins.simulated_clouds.SimulatedGcp", "parameters": gcp},
+        {"class": "sky_plugins.simulated_clouds.Unhurried"},
     ]
     (sky / "plugins.yaml").write_text(yaml.safe_dump({"plugins": plugins}))
 

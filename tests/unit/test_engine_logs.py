@@ -152,6 +152,10 @@ MEANT = {
         "If you trust its author, add: --trust-remote-code",
     ): ("vllm/code_of_its_own",),
     (
+        "The engine came upon an instruction that this processor does not run, or may not run.",
+        "Compute in float16, which uses no AMX: --dtype float16   (or take another machine)",
+    ): ("vllm/illegal_instruction",),
+    (
         "The system killed a process of the engine, as it does when memory runs out.",
         "Take a machine with more memory, or a smaller model",
     ): ("vllm/killed_when_ready", "vllm/killed_when_starting"),

@@ -56,3 +56,21 @@ class Connected(plugins.BasePlugin):  # type: ignore[misc,unused-ignore]  # no t
         from sky.backends import backend_utils
 
         backend_utils._TEST_IP_LIST = [self._endpoint]
+
+
+class Unhurried(plugins.BasePlugin):  # type: ignore[misc,unused-ignore]  # no types there
+    """Has SkyPilot look at every machine by itself each ten minutes, where each look takes a simulated one
+    eight seconds of processor time that the tests' machine does not have to spare every minute."""
+
+    SECONDS_BETWEEN_LOOKS = 600
+
+    @property
+    def name(self) -> str:
+        """How SkyPilot's log names it."""
+        return "unhurried"
+
+    def install(self, extension_context: plugins.ExtensionContext) -> None:
+        """Called once in each of the server's processes."""
+        from sky.server import constants
+
+        constants.CLUSTER_REFRESH_DAEMON_INTERVAL_SECONDS = self.SECONDS_BETWEEN_LOOKS
