@@ -66,8 +66,8 @@ _TELLS_NOTHING = re.compile(
 class Start:
     """One start that fails: the model, further options and variables; `memory` is a limit in bytes.
 
-    vLLM's cache is small unless `small` is false. With `kills`, a process of that name gets the signal `by` as
-    soon as the log has said `after`.
+    vLLM's cache is small unless `small` is false. With `kills`, a process of that name gets the signal `by`
+    as soon as the log has said `after`.
     """
 
     model: Path | str
