@@ -3,6 +3,8 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 PYTEST_ARGS ?= -n 2 --dist loadfile
+# The tests start the program a thousand times: only the first need compile it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup quickstart test check unit docs bench soak clean
 

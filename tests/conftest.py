@@ -18,6 +18,30 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Have what fails told at once where everything is required: who ends such a run sees no summary."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get(REQUIRE) == "1" and terminal is not None:
+        config.pluginmanager.register(ToldAtOnce(terminal))
+
+
+class ToldAtOnce:
+    """The end of each failure as soon as it is known."""
+
+    LENGTH = 4000
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """With xdist this runs in the process that reports."""
+        if report.failed:
+            self._terminal.write_line(f"\n{report.nodeid}, {report.when}:")
+            self._terminal.write_line(report.longreprtext[-self.LENGTH :])
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Remember what was skipped; with xdist this runs in the process that reports."""
     if report.skipped and not hasattr(report, "wasxfail"):
