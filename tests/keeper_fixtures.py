@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import llm_atc
-from tests.cloud.client import free_port
+from tests.cloud.network import free_port
 
 KEY = "sk-atc-the-keepers-key"
 PACKAGE = Path(llm_atc.__file__).parents[1]

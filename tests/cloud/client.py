@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import warnings
@@ -21,6 +20,7 @@ from tests.cloud import catalog
 from tests.cloud.control import Control
 from tests.cloud.image import Image, cache_dir, ensure_image, install_host_tools
 from tests.cloud.moto_region import ACCESS_KEY, SECRET_KEY
+from tests.cloud.network import free_port
 from tests.cloud.session import MARK, Session
 
 HERE = Path(__file__).parent
@@ -283,11 +283,3 @@ def _instance(described: Mapping[str, Any]) -> Instance:
         cluster=tags.get("gcp-cluster") or tags.get("skypilot-cluster-name", ""),
         spot=described.get("InstanceLifecycle") == "spot",
     )
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

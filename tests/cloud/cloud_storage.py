@@ -11,7 +11,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from tests.cloud.network import Streams, listen, relay
+from tests.cloud.network import Streams, free_port, listen, relay
 
 GSUTIL_CONFIGURATION = """\
 [Credentials]
@@ -42,7 +42,7 @@ class CloudStorage:
         """Start one; its certificate goes into this directory."""
         from gcp_storage_emulator.server import create_server  # type: ignore[import-untyped,unused-ignore]
 
-        port = _free_port()
+        port = free_port()
         create_server("127.0.0.1", port, in_memory=True).start()
         certificate, key = directory / "storage.pem", directory / "storage.key"
         await asyncio.to_thread(_make_certificate, certificate, key)
@@ -59,12 +59,6 @@ class CloudStorage:
     def gsutil_configuration(self, certificate: str) -> str:
         """The text of a ``.boto`` file that finds this service; ``certificate`` is its path over there."""
         return GSUTIL_CONFIGURATION.format(port=self.tls_port, certificate=certificate)
-
-
-def _free_port() -> int:
-    with listen("127.0.0.1", 0) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 def _make_certificate(certificate: Path, key: Path) -> None:

@@ -6,12 +6,15 @@ Nothing changes in the network of the machine that the tests run on: no bridge, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import secrets
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Dial = Callable[[], Awaitable[Streams]]
@@ -19,6 +22,17 @@ Dial = Callable[[], Awaitable[Streams]]
 CLONE_NEWNET = 0x40000000
 CHUNK = 1 << 16
 DIAL_SECONDS = 5.0
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now, and that Linux gives no client for its own end: a
+    server that is started again later finds it free."""
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = 20_000 + secrets.randbelow(given - 20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class NetworkNamespace:

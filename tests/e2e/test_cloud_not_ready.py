@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from examples.make_tiny_model import make
-from tests.cloud.client import free_port
+from tests.cloud.network import free_port
 from tests.offline import llm_atc, offline_environment
 
 pytestmark = [pytest.mark.timeout(300)]

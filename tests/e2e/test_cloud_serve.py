@@ -50,9 +50,14 @@ def endpoint(region: SimulatedRegion) -> dict[str, str]:
     return facts
 
 
+@pytest.fixture(scope="module")
+def facts(region: SimulatedRegion, landed: str) -> dict[str, str]:
+    """Where it answers, and with which key. Asked once: a look at the machine costs it seconds."""
+    return endpoint(region)
+
+
 @pytest.fixture
-def client(region: SimulatedRegion, landed: str) -> Iterator[openai.OpenAI]:
-    facts = endpoint(region)
+def client(facts: dict[str, str]) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=facts["base_url"], api_key=facts["api_key"], timeout=60) as made:
         yield made
 
@@ -77,20 +82,19 @@ def test_serve_ends_with_a_curl_line_that_works(region: SimulatedRegion, landed:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/version", "/tokenize"])
-def test_nobody_gets_in_without_the_key(region: SimulatedRegion, landed: str, path: str) -> None:
-    url = endpoint(region)["endpoint"] + path
+def test_nobody_gets_in_without_the_key(facts: dict[str, str], path: str) -> None:
+    url = facts["endpoint"] + path
     assert (code(url), code(url, "sk-a-wrong-key")) == (401, 401)
 
 
-def test_what_is_on_no_list_is_not_there_even_with_the_key(region: SimulatedRegion, landed: str) -> None:
-    facts = endpoint(region)
+def test_what_is_on_no_list_is_not_there_even_with_the_key(facts: dict[str, str]) -> None:
     for path in ("/invocations", "/docs", "/openapi.json", "/server_info", "/load"):
         assert code(facts["endpoint"] + path, facts["api_key"]) == 404
     assert code(f"{facts['endpoint']}/health") == 200
 
 
-def test_only_the_relay_can_be_reached_from_outside(region: SimulatedRegion, landed: str) -> None:
-    address = endpoint(region)["endpoint"].removeprefix("http://").partition(":")[0]
+def test_only_the_relay_can_be_reached_from_outside(region: SimulatedRegion, facts: dict[str, str]) -> None:
+    address = facts["endpoint"].removeprefix("http://").partition(":")[0]
     with pytest.raises(OSError):  # noqa: PT011  (the engine's own port)
         urllib.request.urlopen(f"http://{address}:8001/health", timeout=5)
     listening = region.ssh(NAME, "ss -ltnH | awk '{print $4}'").stdout.split()
@@ -115,8 +119,8 @@ def test_the_log_is_the_engines(region: SimulatedRegion, landed: str) -> None:
     assert TOKEN not in log
 
 
-def test_the_keys_are_nowhere_but_where_they_must_be(region: SimulatedRegion, landed: str) -> None:
-    key = endpoint(region)["api_key"]
+def test_the_keys_are_nowhere_but_where_they_must_be(region: SimulatedRegion, facts: dict[str, str]) -> None:
+    key = facts["api_key"]
     home = region.home / ".llm-atc"
     holders = [path for path in home.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
     assert [(path.name, path.stat().st_mode & 0o777) for path in holders] == [(f"{NAME}.json", 0o600)]
@@ -138,10 +142,10 @@ def test_status_tells_state_place_and_price(region: SimulatedRegion, landed: str
     assert status["hourly"] > 1
 
 
-def test_the_users_sky_and_ssh_commands_go_on_working(region: SimulatedRegion, landed: str) -> None:
+def test_the_users_sky_and_ssh_commands_go_on_working(region: SimulatedRegion, facts: dict[str, str]) -> None:
     assert NAME in region.run("sky", "status").stdout
     address = region.run("sky", "status", "--ip", NAME).stdout.strip()
-    assert address in endpoint(region)["endpoint"]
+    assert address in facts["endpoint"]
     assert "Application startup complete" in region.run("sky", "logs", NAME, "--no-follow").stdout
     assert region.ssh(NAME, "hostname").returncode == 0
 
