@@ -1,4 +1,4 @@
-"""Make a real, tiny language model to try llm-atc with: two megabytes, in a quarter of a second.
+"""Make a real, tiny language model to try llm-atc with: eight megabytes, in a quarter of a second.
 
     python examples/make_tiny_model.py /tmp/tiny
     llm-atc serve --cloud local --name /tmp/tiny

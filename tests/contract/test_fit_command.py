@@ -58,7 +58,7 @@ def test_options_change_what_a_token_takes(tiny: str) -> None:
 
 def test_without_an_accelerator_each_kind_has_one_line(tiny: str) -> None:
     lines = run(tiny).splitlines()
-    assert lines[0].startswith("tiny: 2.1 MiB of weights, 0.00")
+    assert lines[0].startswith("tiny: 7.8 MiB of weights, 0.00")
     assert [line.split()[0] for line in lines if " yes " in line] == [
         f"{name}:1"
         for name in ("T4", "V100", "L4", "A10G", "L40S", "A100", "A100-80GB", "H100", "H200", "B200")

@@ -17,7 +17,7 @@ TOKEN = "hf_aTokenThatMustNotBeSeen"  # made up
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of two megabytes that vLLM serves."""
+    """A model of eight megabytes that vLLM serves."""
     folder = tmp_path_factory.mktemp("tiny-llama")
     make(folder)
     return folder
