@@ -106,7 +106,7 @@ def split_pairs(
     """Each `KEY=VAL` and `KEY` (with None) in these texts, several to a text; or such a mapping's items.
 
     A text that holds one pair is taken whole, so `KEY=a b` is one value; a text is split as a shell would
-    split it only where every part is a pair of its own, so `A=1 B=2` is two.
+    split it only where every part is a pair of its own, so `A=1 B=2` is two, and `'A=1 B=2'` is one.
     Raises UsageError for a malformed name and an unclosed quote.
     """
     for name, value in given.items() if isinstance(given, Mapping) else _parts(given, flag):
@@ -116,6 +116,16 @@ def split_pairs(
                 hint=f"{flag} NAME=VALUE, or {flag} NAME to take the value from your environment",
             )
         yield name, value
+
+
+def text_of_pair(name: str, value: str) -> str:
+    """What `split_pairs` reads as this pair and no other."""
+    text = f"{name}={value}"
+    try:
+        whole = _split(text, name) == [text]
+    except UsageError:
+        whole = False
+    return text if whole else shlex.quote(text)
 
 
 def _parts(texts: Iterable[str], flag: str) -> Iterator[tuple[str, str | None]]:
@@ -134,6 +144,8 @@ def _split(text: str, flag: str) -> list[str]:
         if text.count("=") == 1:  # a value with a lone quote in it: it is one pair
             return [text.strip()]
         raise UsageError(f"{flag}: a quote in it is never closed.") from error
+    if len(parts) == 1 and text.lstrip()[0] in "'\"":
+        return parts
     if len(parts) < 2 or not all(_NAME.fullmatch(part.partition("=")[0]) and "=" in part for part in parts):
         return [text.strip()]
     return parts

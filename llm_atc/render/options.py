@@ -12,6 +12,7 @@ from llm_atc.plan.command_line import CommandLine, option_words, words_of
 from llm_atc.plan.engine import EngineName
 from llm_atc.plan.llama_line import MODEL_DESTS
 from llm_atc.plan.options import Json, Options, OptionSet
+from llm_atc.plan.request import text_of_pair
 from llm_atc.render.yaml import dump
 
 # What is llm-atc's to say: where the endpoint listens, who may ask, under which name.
@@ -109,7 +110,7 @@ def _variables(line: CommandLine, notes: list[str]) -> Sequence[str]:
     given = line.options.get("hf_token") is not None
     for name, value in line.env.items():
         if not looks_secret(name):
-            words += ["--envs", f"{name}={value}"]
+            words += ["--envs", text_of_pair(name, value)]
         elif not (given and name == "HF_TOKEN"):
             words += ["--secret", name]
             notes.append(f"The value of {name} is not written here: export {name}=…")

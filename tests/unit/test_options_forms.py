@@ -59,6 +59,12 @@ def test_an_llm_atc_command_writes_no_secret_and_takes_what_is_its_own() -> None
     assert "The name m is left out: requests call the model n." in notes
 
 
+def test_a_variable_whose_value_looks_like_two_stays_one() -> None:
+    text, _ = said("A='1 B=2' vllm serve M", "--to", "serve")
+    assert shlex.split(text) == ["llm-atc", "serve", "--name", "M", "--envs", "'A=1 B=2'"]
+    assert json.loads(said(text, "--json")[0])["env"] == {"A": "1 B=2"}
+
+
 def test_a_llama_server_line_becomes_an_llm_atc_command() -> None:
     text, notes = said("llama-server -m x.gguf -ngl 99 --alias a,b --port 8080", "--to", "serve")
     assert shlex.split(text) == shlex.split(

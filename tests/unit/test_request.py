@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_atc.access import Secret
@@ -20,6 +20,7 @@ from llm_atc.plan.request import (
     part_secrets,
     read_accelerators,
     read_pairs,
+    text_of_pair,
 )
 from tests import sky_here
 
@@ -35,6 +36,15 @@ def pairs(*texts: str, **environ: str) -> dict[str, str]:
 @given(name=variables, value=values.filter(lambda value: value.count("=") == 0))
 def test_one_pair_is_taken_whole(name: str, value: str) -> None:
     assert pairs(f"{name}={value}") == {name: value}
+
+
+@given(name=variables, value=st.text(st.characters(exclude_characters="\0\n", exclude_categories=["Cs"])))
+@example(name="A", value="1 B=2")
+@example(name="A", value="it's B=2")
+@example(name="A", value=" ")
+@example(name="A", value="'1 B=2'")
+def test_any_pair_has_a_text_that_is_read_as_it(name: str, value: str) -> None:
+    assert pairs(text_of_pair(name, value)) == {name: value}
 
 
 @given(st.dictionaries(variables, values, min_size=2))
