@@ -88,7 +88,7 @@ class Database:
     def _deployment(self, row: sqlite3.Row) -> Deployment:
         text, who = row["plan"], self._holds.holder(row["name"])
         if text not in self._written:
-            self._written[text] = _read_plan(text)
+            self._written[text] = self._read_plan(row["name"], text)
         return Deployment(
             name=row["name"],
             plan=self._written[text],
@@ -96,6 +96,18 @@ class Database:
             started=row["started"],
             busy=f"`llm-atc {who['verb']}` is at work (process {who['pid']})" if who else None,
         )
+
+    def _read_plan(self, name: str, text: str) -> Plan:
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(Plan).validate_json(text)
+        except ValidationError:
+            raise AtcError(
+                f"What {self._path} has of {name} cannot be read: it is damaged, or of another version of "
+                "llm-atc.",
+                hint=_set_aside(self._path),
+            ) from None
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -125,14 +137,13 @@ def _told(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         raise AtcError(
             f"{path}, where llm-atc keeps its deployments, is damaged: {error}.",
-            hint=f"mv {path} {path}.damaged   (it then knows of none: sky status shows machines that cost)",
+            hint=_set_aside(path),
         ) from None
 
 
-def _read_plan(text: str) -> Plan:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Plan).validate_json(text)
+def _set_aside(path: Path) -> str:
+    """The command that lets llm-atc begin anew, and what to look at then."""
+    return f"mv {path} {path}.damaged   (it then knows of none: sky status shows machines that cost)"
 
 
 def _launch(found: dict[str, Any]) -> Launch:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -252,6 +253,16 @@ def test_a_damaged_file_is_named_with_what_helps(file: Path) -> None:
     with pytest.raises(AtcError, match=f"{file}.* is damaged: file is not a database") as told:
         Database(file)
     assert str(told.value.hint).startswith(f"mv {file} {file}.damaged")
+
+
+def test_a_plan_that_cannot_be_read_is_named_with_what_helps(store: Database, file: Path) -> None:
+    store.save(a_plan(), 0)
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE deployments SET plan = ?", ('{"of": "another version"}',))
+    for look in (store.all, lambda: store.get(a_plan().name)):
+        with pytest.raises(AtcError, match=f"{file} has of {a_plan().name} cannot be read") as told:
+            look()
+        assert str(told.value.hint).startswith(f"mv {file} {file}.damaged")
 
 
 def test_a_file_that_is_damaged_in_use_is_named(store: Database, file: Path) -> None:
