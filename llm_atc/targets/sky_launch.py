@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from llm_atc.errors import NotReady
+from llm_atc.errors import NotReady, ProvisionFailed
 from llm_atc.plan.ending import Action
 from llm_atc.plan.failover import Failover
 from llm_atc.plan.plan import Plan
@@ -41,6 +41,8 @@ class Launch:
     def run(self, secrets: Secrets) -> None:
         """Bring up, arm, copy, submit. Raises NotReady when that took longer than it may."""
         up = self._up()
+        if up:
+            self._check_machine()
         if self._plan.ending.action is not None:
             up = self._arm(self._plan.ending.action, up)
         if up:
@@ -62,12 +64,30 @@ class Launch:
         minutes = self._plan.ending.copy_minutes
         if up and self._armed(minutes, action):
             return True
-        parts = ("name", "resources", "num_nodes")
-        empty = copy.deepcopy({part: self._config[part] for part in parts if part in self._config})
+        empty = self._nothing_to_run()
         empty["resources"]["autostop"]["idle_minutes"] = minutes
         task = self._sky.Task.from_yaml_config(empty)
         self._wait(self._launch(task))
         return False
+
+    def _nothing_to_run(self) -> dict[str, Any]:
+        parts = ("name", "resources", "num_nodes")
+        return copy.deepcopy({part: self._config[part] for part in parts if part in self._config})
+
+    def _check_machine(self) -> None:
+        """Raise ProvisionFailed where the machine that is up is none that is asked for.
+
+        SkyPilot tells that too, but only after what runs there was ended for it.
+        """
+        (record,) = self._records()
+        there = record.handle.launched_resources
+        wanted = self._sky.Task.from_yaml_config(self._nothing_to_run()).resources
+        if not any(one.less_demanding_than(there) for one in wanted):
+            raise ProvisionFailed(
+                f"The machine of {self._plan.name}, which runs on as before, is another one than asked for: "
+                f"{machine_of(record)}.",
+                hint=f"take another name with -c, or remove it first: llm-atc down {self._plan.name}",
+            )
 
     def _launch(self, task: Any, **options: Any) -> str:
         """The id of a request that launches it."""
@@ -101,9 +121,14 @@ class Launch:
 
     def _price(self) -> float | None:
         """Dollars an hour of the machine that was had, which need not be the one that was offered."""
-        records = self._sky.get(self._sky.status([self._plan.name], all_users=True))
+        records = self._records()
         handle = records[0].handle if records else None
         return hourly_cost(handle.launched_resources, handle.launched_nodes) if handle is not None else None
+
+    def _records(self) -> list[Any]:
+        """What SkyPilot knows of the machine, without asking its cloud."""
+        records: list[Any] = self._sky.get(self._sky.status([self._plan.name], all_users=True))
+        return records
 
     def _wait(self, request: str) -> None:
         """Follow a request to its end, or cancel it when there is no time left."""
@@ -125,6 +150,11 @@ class Launch:
                     "the attempt was ended.",
                     hint="llm-atc serve … --timeout 7200   (or another --region)",
                 ) from error
+
+
+def machine_of(record: Any) -> str:
+    """Place and accelerators of a machine: `aws/us-east-1 {'L4': 1}`."""
+    return f"{f'{record.cloud}/{record.region}'.lower()} {record.accelerators or ''}".rstrip()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from llm_atc.plan.quota import Allowance
 from llm_atc.plan.request import on_cloud
 from llm_atc.ports import EngineState, MachineState, Observation, Quote, Reporter, Secrets
 from llm_atc.targets.sky_client import LineStream, sky_quiet, translated
-from llm_atc.targets.sky_launch import ASKED, Launch
+from llm_atc.targets.sky_launch import ASKED, Launch, machine_of
 from llm_atc.targets.sky_offers import best_offer, hourly_cost, usable_clouds
 from llm_atc.targets.sky_quota import allowances
 
@@ -172,9 +172,8 @@ def _limits(ending: Ending) -> dict[str, str]:
 
 def _facts(record: Any) -> dict[str, Any]:
     """What a record of SkyPilot's tells of a machine in any state."""
-    where = f"{record.cloud}/{record.region}".lower()
     return {
-        "resources": f"{where} {record.accelerators or ''}".rstrip(),
+        "resources": machine_of(record),
         "hourly": _hourly(record.handle),
         "launched": float(record.launched_at),
     }

@@ -132,6 +132,16 @@ class TestOneMachineWithV100:
         assert (machine.instance_type, machine.zone[:-1]) == ("p3.2xlarge", "us-east-2")
         assert status(region)["engine"] == "vllm 0.19.1"
 
+    def test_another_machine_under_its_name_is_refused_and_it_runs_on(
+        self, region: SimulatedRegion, hub: Hub
+    ) -> None:
+        words = ("llm-atc", "serve", "--name", OPEN, "--accelerator", "L4:1", *ON_AWS, "--yes")
+        refused = region.run(*words, env={"HF_ENDPOINT": hub.url}, check=False)
+        assert refused.returncode == 1
+        assert "is another one than asked for: aws/us-east-2 {'V100': 1}" in " ".join(refused.stderr.split())
+        kept = status(region)
+        assert (kept["state"], kept["model"]) == ("ready", GATED)
+
     def test_a_gguf_model_of_a_bucket_takes_its_place_with_llama_server(
         self, region: SimulatedRegion, tiny_model: Path, tmp_path: Path
     ) -> None:
