@@ -6,6 +6,7 @@ Tests of one class are about one machine, which goes from model to model in the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,17 @@ def nothing_left(region: SimulatedRegion) -> Iterator[None]:
 
 
 def serve(region: SimulatedRegion, *words: str, hub: Hub | None = None) -> str:
-    """Serve, and return what the model answers at the address and with the key that are printed then.
+    """Serve, and return what the model answers at the address and with the key of the line to try.
 
     The stand-in hub's address is given on both sides.
     """
     there, here = (("-e", f"HF_ENDPOINT={hub.url}"), {"HF_ENDPOINT": hub.url}) if hub else ((), {})
-    served = region.run("llm-atc", "serve", *words, *there, "--yes", "--json", env=here, timeout=600)
-    facts = json.loads(served.stdout)
-    with openai.OpenAI(base_url=facts["base_url"], api_key=facts["api_key"], timeout=60) as client:
-        return client.completions.create(model=facts["model"], prompt="Hello", max_tokens=4).choices[0].text
+    served = region.run("llm-atc", "serve", *words, *there, "--yes", env=here, timeout=600).stdout
+    landed = re.search(r"curl (\S+)/models -H \"Authorization: Bearer (\S+)\"", served)
+    assert landed is not None, served
+    with openai.OpenAI(base_url=landed[1], api_key=landed[2], timeout=60) as client:
+        (model,) = client.models.list()
+        return client.completions.create(model=model.id, prompt="Hello", max_tokens=4).choices[0].text
 
 
 def status(region: SimulatedRegion) -> dict[str, Any]:
