@@ -40,9 +40,10 @@ class Launch:
 
     def run(self, secrets: Secrets) -> None:
         """Bring up, arm, copy, submit. Raises NotReady when that took longer than it may."""
-        up = self._up()
+        there = self._there()
+        up = there is not None
         if up:
-            self._check_machine()
+            self._check_machine(there)
         if self._plan.ending.action is not None:
             up = self._arm(self._plan.ending.action, up)
         if up:
@@ -71,15 +72,15 @@ class Launch:
         return False
 
     def _nothing_to_run(self) -> dict[str, Any]:
+        """The task without its job and its files: the machine alone."""
         parts = ("name", "resources", "num_nodes")
         return copy.deepcopy({part: self._config[part] for part in parts if part in self._config})
 
-    def _check_machine(self) -> None:
+    def _check_machine(self, record: Any) -> None:
         """Raise ProvisionFailed where the machine that is up is none that is asked for.
 
         SkyPilot tells that too, but only after what runs there was ended for it.
         """
-        (record,) = self._records()
         there = record.handle.launched_resources
         wanted = self._sky.Task.from_yaml_config(self._nothing_to_run()).resources
         if not any(one.less_demanding_than(there) for one in wanted):
@@ -112,23 +113,19 @@ class Launch:
         with contextlib.suppress(self._sky.exceptions.ClusterNotUpError):
             self._sky.get(self._sky.cancel(self._plan.name, all_users=True))
 
-    def _up(self) -> bool:
-        """Whether the machine is up: its cloud is asked, for it may have stopped itself."""
+    def _there(self) -> Any:
+        """What SkyPilot knows of the machine that is up, None where none is: its cloud is asked, for it may
+        have stopped itself."""
         sky = self._sky
         name, force = self._plan.name, sky.StatusRefreshMode.FORCE
         records = sky.get(sky.status([name], refresh=force, all_users=True))
-        return bool(records and records[0].status == sky.ClusterStatus.UP)
+        return records[0] if records and records[0].status == sky.ClusterStatus.UP else None
 
     def _price(self) -> float | None:
         """Dollars an hour of the machine that was had, which need not be the one that was offered."""
-        records = self._records()
+        records = self._sky.get(self._sky.status([self._plan.name], all_users=True))
         handle = records[0].handle if records else None
         return hourly_cost(handle.launched_resources, handle.launched_nodes) if handle is not None else None
-
-    def _records(self) -> list[Any]:
-        """What SkyPilot knows of the machine, without asking its cloud."""
-        records: list[Any] = self._sky.get(self._sky.status([self._plan.name], all_users=True))
-        return records
 
     def _wait(self, request: str) -> None:
         """Follow a request to its end, or cancel it when there is no time left."""
